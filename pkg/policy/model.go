@@ -1,0 +1,220 @@
+// Package policy reads the YAML that policy authors write and turns it into a
+// model with positions: law files (facts), groups, the deployment, jurisdictions
+// (the operator's choices) and policy tests.
+//
+// Parse is strict and reports every problem of a run at once, sorted, each with
+// file, line, column, a stable code and a remedy; nothing is half applied: a Set
+// with an error-level problem must not be compiled. Anchors, aliases, merge
+// keys, tags, duplicate and unknown keys are errors, and size and depth are
+// bounded, so hostile input costs bounded time and memory and never panics.
+//
+// The package is pure: files come as an fs.FS, and time is an argument. YAML
+// stays in internal/yamlpos; the model knows nothing of it.
+package policy
+
+import "time"
+
+// Pos is a place in a policy file: 1-based line and column, columns in runes.
+type Pos struct {
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+	Column int    `json:"column"`
+}
+
+// Text is a string from a file and where it stands.
+type Text struct {
+	Value string
+	Pos   Pos
+}
+
+// Set is everything that one policy directory says, the shipped library merged in.
+type Set struct {
+	Laws          map[string]*Law          // by code
+	Groups        map[string]*Group        // by name
+	Deployment    *Deployment              // nil when missing, which is an error
+	Jurisdictions map[string]*Jurisdiction // by code
+	Tests         []*PolicyTest            // sorted by file
+	// Files holds what a bundle of this set contains: the policy files and the
+	// key sets that they name, by slash path; never the directory of users.
+	Files map[string][]byte
+}
+
+// Law is one law file: facts with sources. It never names regions.
+type Law struct {
+	Code  string // jurisdiction code: "SA", "EU"
+	Title string
+	// Articles are the ids that a basis may name: pdpl-29.
+	Articles map[string]Article
+	// Duty is required, conditional, recommended, none or unclear.
+	Duty string
+	// Mechanisms that the law knows for a transfer: adequacy, scc, bcr, …
+	Mechanisms []string
+	// Adequate lists destinations (codes or groups) that need no reference.
+	Adequate []string
+	// SeparateTerritory marks a special territory whose country is abroad.
+	SeparateTerritory bool
+	// Country is the country in which a special territory lies: AE for AE-DIFC.
+	Country  string
+	ReviewBy time.Time
+	Pos      Pos
+}
+
+// Article is one citation.
+type Article struct {
+	ID       string
+	Citation string
+	Says     string
+	Source   string
+	Verified string // published_page, mixed or knowledge
+}
+
+// Group is a dated set of jurisdictions.
+type Group struct {
+	Name         string
+	Members      []GroupMember
+	FreeMovement bool // inside it no border is crossed
+	Pos          Pos
+}
+
+// GroupMember is one row; Since and Until are zero where open.
+type GroupMember struct {
+	Code         string
+	Since, Until time.Time
+	Source       string
+}
+
+// Deployment is the operator's installation.
+type Deployment struct {
+	Name            string
+	TrustDomain     string
+	Regions         []Region
+	Classes         []ClassRoute
+	Issuers         []Issuer
+	ResponseHeaders bool // x-domicile-region, -policy, -home on allowed responses
+	DirectoryKind   string
+	DirectoryFile   string
+	Approvals       map[string][]string // loosen, emergencyDeny → roles
+	MaxPolicyAge    time.Duration
+	Pos             Pos
+}
+
+// Region is a place where the operator runs.
+type Region struct {
+	Name, Country string
+	Host, Peer    string
+	KMS           string
+	Backends      map[string][]string // service → host:port
+	Pos           Pos
+}
+
+// ClassRoute is one row of the route table; the first match wins.
+type ClassRoute struct {
+	Class        string
+	PathPrefix   string
+	Path         string
+	PathTemplate string
+	GRPCService  string
+	Method       string
+	Host         string
+	Subject      string // caller, path.user, host, none
+	Service      string // default: the class
+	LongLived    bool
+	Carries      []Text
+	Serve        []Text // subject none: the regions that serve
+	Pos          Pos
+}
+
+// Issuer is an issuer of tokens and the homes that it may name.
+type Issuer struct {
+	Issuer    string
+	JWKSFile  string
+	JWKS      []byte // content of JWKSFile; nil when it does not exist
+	Audiences []string
+	HomeClaim string
+	Homes     []Text
+	Forward   bool
+	Pos       Pos
+}
+
+// Jurisdiction is the operator's choice for one home.
+type Jurisdiction struct {
+	Code         string
+	Owner        string
+	Laws         []Text
+	Enforcement  string // enforce, or observe with ObserveUntil
+	ObserveUntil time.Time
+	ReviewEvery  time.Duration
+	ReviewLast   time.Time
+	Rules        map[string]*Rule // by class, the defaults already merged in
+	Transfers    []*Transfer
+	Pos          Pos
+}
+
+// Rule is what a jurisdiction says for one class, defaults merged in.
+type Rule struct {
+	Class  string
+	Serve  []Text // regions, in failover order; empty and present = forbidden
+	Entry  []Text // regions
+	Basis  []Text
+	MaxAge time.Duration
+	Cache  *Cache
+	Pos    Pos
+}
+
+// Cache is the edge cache of a rule.
+type Cache struct {
+	Edges  []Text
+	Fields []Text
+	TTL    time.Duration
+	Pos    Pos
+}
+
+// Transfer is a permitted crossing.
+type Transfer struct {
+	ID        string
+	To        []Text // codes or groups
+	Classes   []Text
+	For       []Text // serve, entry, cache, directory, deliver
+	Mechanism string
+	Reference string
+	ReviewBy  time.Time
+	Until     time.Time // zero: open; at this instant it lapses
+	Pos       Pos
+}
+
+// PolicyTest is a test file beside a jurisdiction.
+type PolicyTest struct {
+	Name  string
+	Cases []TestCase
+	Pos   Pos
+}
+
+// TestCase is one expectation: AllowRegion or DenyReason is set, never both.
+type TestCase struct {
+	Name               string
+	Home, Class, Entry string
+	Down               []string
+	AllowRegion        string
+	DenyReason         string
+	Pos                Pos
+}
+
+// Severity of a problem. An error stops everything; a warning does not.
+type Severity string
+
+// The severities.
+const (
+	Error   Severity = "error"
+	Warning Severity = "warning"
+)
+
+// Problem is one finding: what is wrong, where, why, and what to do.
+type Problem struct {
+	Pos
+	Code     string   `json:"code"` // DP1xxx shape, DP2xxx meaning, DP3xxx governance, DP4xxx topology, DP5xxx tests
+	Severity Severity `json:"severity"`
+	Message  string   `json:"message"`
+	Why      string   `json:"why,omitempty"` // the place it conflicts with
+	Law      string   `json:"law,omitempty"` // as cited
+	Fix      string   `json:"fix,omitempty"`
+}

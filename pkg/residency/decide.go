@@ -1,0 +1,162 @@
+package residency
+
+import "slices"
+
+// Query asks one question. Entry is the region whose gateway takes the
+// connection; Down lists regions that cannot serve now.
+type Query struct {
+	Home, Class, Entry string
+	Down               []string
+}
+
+// Decision is the answer. The zero Decision is a denial: Allowed is true only
+// when a Table made it so.
+type Decision struct {
+	allowed bool
+	// Reason says why not; empty when allowed.
+	Reason Reason
+	// Region serves; empty when denied.
+	Region string
+	// Serve lists the regions that may serve, in order, whatever is down. The
+	// caller must not change it.
+	Serve []string
+	// Rule is the rule that decided; nil for the default denials. The caller
+	// must not change it.
+	Rule *Rule
+}
+
+// Allowed tells whether the request may pass.
+func (d Decision) Allowed() bool { return d.allowed }
+
+// Home judges a verified token: may this issuer name this home? Claim is the
+// value of the home claim, "" when it is missing.
+func (t *Table) Home(issuer, claim string) (home string, why Reason) {
+	if t == nil {
+		return "", NotDecidable
+	}
+	if claim == "" {
+		if t.issuers[issuer] == nil {
+			return "", IssuerNotEntitled
+		}
+		return "", NoHome
+	}
+	if !t.issuers[issuer][claim] {
+		return "", IssuerNotEntitled
+	}
+	return claim, ""
+}
+
+// Decide judges one home and class at one entry.
+func (t *Table) Decide(q Query) Decision {
+	if t == nil {
+		return Decision{Reason: NotDecidable}
+	}
+	if !t.knowsClass(q.Class) {
+		return Decision{Reason: NoClass}
+	}
+	return t.judge(t.rules[cell{q.Home, q.Class}], q)
+}
+
+// DecideRoute judges the i-th class route for a home: the strictest rule of all
+// classes that the route carries. q.Class is ignored.
+func (t *Table) DecideRoute(i int, q Query) Decision {
+	if t == nil || i < 0 || i >= len(t.spec.Routes) {
+		return Decision{Reason: NoClass}
+	}
+	r := t.lanes[lane{q.Home, i}]
+	if r == nil {
+		c := t.spec.Routes[i].Class
+		if carries := t.spec.Routes[i].Carries; len(carries) == 1 {
+			c = carries[0]
+		}
+		r = t.rules[cell{q.Home, c}]
+	}
+	return t.judge(r, q)
+}
+
+func (t *Table) judge(r *Rule, q Query) Decision {
+	switch {
+	case r == nil || r.Class == "":
+		return Decision{Reason: NoRule}
+	case len(r.Serve) == 0 && len(r.LapsedServe) > 0:
+		return Decision{Reason: Lapsed, Rule: r}
+	case len(r.Serve) == 0:
+		return Decision{Reason: Forbidden, Rule: r}
+	case !slices.Contains(r.Entry, q.Entry) && slices.Contains(r.LapsedEntry, q.Entry):
+		return Decision{Reason: Lapsed, Rule: r}
+	case !slices.Contains(r.Entry, q.Entry):
+		return Decision{Reason: EntryNotAllowed, Rule: r}
+	}
+	for _, n := range r.Serve {
+		if !slices.Contains(q.Down, n) {
+			return Decision{allowed: true, Region: n, Serve: r.Serve, Rule: r}
+		}
+	}
+	return Decision{Reason: RegionUnavailable, Serve: r.Serve, Rule: r}
+}
+
+func (t *Table) knowsClass(c string) bool {
+	for i := range t.spec.Routes {
+		if t.spec.Routes[i].Class == c || slices.Contains(t.spec.Routes[i].Carries, c) {
+			return true
+		}
+	}
+	return false
+}
+
+// Transfer finds the transfer that covers a crossing of a home's class to a
+// country for a purpose (serve, entry, cache, directory, deliver). It returns
+// nil and TransferNotAllowed where none does, nil and Lapsed where it has ended.
+func (t *Table) Transfer(home, class, to, purpose string) (*Transfer, Reason) {
+	if t == nil {
+		return nil, NotDecidable
+	}
+	why := TransferNotAllowed
+	for i := range t.spec.Transfers {
+		x := &t.spec.Transfers[i]
+		if x.Home != home || !slices.Contains(x.To, to) || !slices.Contains(x.Classes, class) || !slices.Contains(x.For, purpose) {
+			continue
+		}
+		if !x.Lapsed {
+			return x, ""
+		}
+		why = Lapsed
+	}
+	return nil, why
+}
+
+// HomesOf returns the homes that a region's host name stands for in a class:
+// those whose rule serves first in that region, sorted.
+func (t *Table) HomesOf(region, class string) []string {
+	var out []string
+	for _, r := range t.spec.Rules {
+		if r.Class == class && len(r.Serve) > 0 && r.Serve[0] == region {
+			out = append(out, r.Home)
+		}
+	}
+	return out
+}
+
+// DecideHost judges a SubjectHost route for the homes of a region's host name.
+// They must agree on every serving region; where they do not, or where there is
+// none, nothing says whose home governs: NoHome.
+func (t *Table) DecideHost(i int, region, entry string) Decision {
+	if t == nil || i < 0 || i >= len(t.spec.Routes) {
+		return Decision{Reason: NoClass}
+	}
+	var out Decision
+	for n, home := range t.HomesOf(region, t.spec.Routes[i].Class) {
+		d := t.DecideRoute(i, Query{Home: home, Entry: entry})
+		if !d.allowed {
+			return d
+		}
+		if n > 0 && !slices.Equal(d.Serve, out.Serve) {
+			return Decision{Reason: NoHome}
+		}
+		out = d
+	}
+	if !out.allowed {
+		return Decision{Reason: NoHome}
+	}
+	return out
+}
