@@ -1,0 +1,63 @@
+# Domicile: every task of the repository. `make help` lists them.
+# A machine needs Go and Python 3; all else is fetched at pinned versions.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/domicile-dev/domicile/pkg/cli.Version=$(VERSION)
+
+# What a test run may take, and what to add to it: make test TESTFLAGS='-run T13 -v'
+TIMEOUT ?= 15m
+TESTFLAGS ?=
+PKG ?= ./...
+FUZZTIME ?= 60s
+
+.PHONY: help build demo test bench proof check lint fmt envoy clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: envoy ## build the binaries into bin/ and fetch Envoy
+	@mkdir -p bin
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+demo: build ## run three regions on this machine, until ctrl-C
+	@export ENVOY_BIN="$$(.ci/envoy)"; exec bin/domicile demo
+
+test: build ## run every test, on the real Envoy and the real etcd
+	@export ENVOY_BIN="$$(.ci/envoy)"; $(GO) test -count=1 -timeout $(TIMEOUT) $(TESTFLAGS) $(PKG)
+
+bench: build ## measure against bare Envoy and print the ratios
+	@export ENVOY_BIN="$$(.ci/envoy)"; $(GO) run ./test/bench
+
+proof: build ## the long run: race detector, then each fuzzer for FUZZTIME
+	@export ENVOY_BIN="$$(.ci/envoy)"; $(GO) test -race -count=1 -timeout 60m $(PKG)
+	@grep -rl --include='*_test.go' '^func Fuzz' pkg test | while read -r file; do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" </dev/null; \
+		done; \
+	done
+
+check: lint test ## lint and test: what CI runs
+
+lint: ## formatting, vet, staticcheck, and the rules of test/arch
+	@out="$$(gofmt -l $$(git ls-files -c -o --exclude-standard '*.go'))"; \
+		[ -z "$$out" ] || { echo "not formatted (make fmt):"; echo "$$out"; exit 1; } >&2
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) test -count=1 ./test/arch
+
+fmt: ## format the Go files
+	gofmt -w $$(git ls-files -c -o --exclude-standard '*.go')
+
+envoy: ## find or fetch the pinned Envoy, and print its path
+	@.ci/envoy
+
+clean: ## remove what was built and fetched
+	rm -rf bin .cache .run
