@@ -7,7 +7,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 GO ?= go
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/domicile-dev/domicile/pkg/cli.Version=$(VERSION)
@@ -46,11 +46,8 @@ proof: build ## the long run: race detector, then each fuzzer for FUZZTIME
 
 check: lint test ## lint and test: what CI runs
 
-lint: ## formatting, vet, staticcheck, and the rules of test/arch
-	@out="$$(gofmt -l $$(git ls-files -c -o --exclude-standard '*.go'))"; \
-		[ -z "$$out" ] || { echo "not formatted (make fmt):"; echo "$$out"; exit 1; } >&2
-	$(GO) vet ./...
-	$(GO) run $(STATICCHECK) ./...
+lint: ## golangci-lint and the rules of test/arch
+	$(GO) run $(GOLANGCI) run --allow-parallel-runners
 	$(GO) test -count=1 ./test/arch
 
 fmt: ## format the Go files
