@@ -1,0 +1,181 @@
+package compile
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/residency"
+	"github.com/domicile-dev/domicile/pkg/topology"
+)
+
+// compileRegions makes the places out of the deployment's regions.
+func (b *builder) compileRegions() {
+	d := b.set.Deployment
+	b.topo.TrustDomain = topology.TrustDomain
+	if d.TrustDomain != "" {
+		b.topo.TrustDomain = d.TrustDomain
+	}
+	b.topo.Expose = d.ResponseHeaders
+	hosts := map[string]string{}
+	for _, r := range d.Regions {
+		if first, dup := b.regions[r.Name]; dup {
+			b.twice(r.Pos, "region "+r.Name, first.Pos)
+			continue
+		}
+		b.regions[r.Name] = r
+		if l := b.set.Laws[r.Country]; !isCountry(r.Country) && (l == nil || !l.SeparateTerritory) {
+			b.add(policy.Problem{
+				Pos: r.Pos, Code: CodeRegionCountry, Severity: policy.Error,
+				Message: fmt.Sprintf("region %s lies in %q, which is no country code", r.Name, r.Country),
+				Fix:     `write the two capitals of its country, quoted: "SA"`,
+			})
+		}
+		if host := strings.ToLower(r.Host); host != "" {
+			if other, dup := hosts[host]; dup {
+				b.twice(r.Pos, "gateway host "+r.Host, b.regions[other].Pos)
+			}
+			hosts[host] = r.Name
+		}
+		b.spec.Regions = append(b.spec.Regions, residency.Region{Name: r.Name, Country: r.Country})
+		b.topo.Regions = append(b.topo.Regions, place(r))
+	}
+	slices.SortFunc(b.topo.Regions, func(x, y topology.Region) int { return strings.Compare(x.Name, y.Name) })
+}
+
+func place(r policy.Region) topology.Region {
+	out := topology.Region{
+		Name: r.Name, Country: r.Country, Host: r.Host, Peer: r.Peer,
+		Backends: map[string][]string{}, Agent: topology.DefaultAgent, Listen: topology.DefaultListen(),
+	}
+	for service, addresses := range r.Backends {
+		if len(addresses) > 0 {
+			out.Backends[service] = slices.Compact(slices.Sorted(slices.Values(addresses)))
+		}
+	}
+	return out
+}
+
+func (b *builder) twice(at policy.Pos, what string, first policy.Pos) {
+	b.add(policy.Problem{
+		Pos: at, Code: CodeTwice, Severity: policy.Error, Message: what + " is defined twice",
+		Why: fmt.Sprintf("first at %s:%d", first.File, first.Line), Fix: "remove or rename one of them",
+	})
+}
+
+// compileRoutes makes the route table. A stream's own class is always one of
+// those that it carries.
+func (b *builder) compileRoutes() {
+	for _, c := range b.set.Deployment.Classes {
+		r := residency.Route{
+			Class: c.Class, Subject: residency.Subject(c.Subject), Service: c.Service, LongLived: c.LongLived,
+			Match: residency.Match{
+				PathPrefix: c.PathPrefix, Path: c.Path, PathTemplate: c.PathTemplate,
+				GRPCService: c.GRPCService, Method: c.Method, Host: c.Host,
+			},
+		}
+		if r.Service == "" {
+			r.Service = c.Class
+		}
+		r.Carries = carried(c)
+		for _, name := range append([]string{c.Class}, r.Carries...) {
+			b.classes[name] = true
+			b.subjects[name] = b.subjects[name] || r.Subject != residency.SubjectNone
+		}
+		b.checkSubject(c)
+		if r.Subject == residency.SubjectNone {
+			r.Serve = b.known(c.Serve)
+		}
+		b.routes = append(b.routes, r)
+	}
+}
+
+func carried(c policy.ClassRoute) []string {
+	list := unique(c.Carries)
+	if !slices.Contains(list, c.Class) {
+		list = append([]string{c.Class}, list...)
+	}
+	if len(list) == 1 {
+		return nil
+	}
+	return list
+}
+
+func (b *builder) checkSubject(c policy.ClassRoute) {
+	switch residency.Subject(c.Subject) {
+	case residency.SubjectCaller, residency.SubjectUser, residency.SubjectHost:
+	case residency.SubjectNone:
+		if len(c.Serve) == 0 {
+			b.add(policy.Problem{
+				Pos: c.Pos, Code: CodeNobodyServes, Severity: policy.Error,
+				Message: fmt.Sprintf("class %s has no subject and names no region that serves it", c.Class), Fix: "add serve: [region]",
+			})
+		}
+	default:
+		b.add(policy.Problem{
+			Pos: c.Pos, Code: CodeUnknownSubject, Severity: policy.Error,
+			Message: fmt.Sprintf("class %s has the unknown subject %q", c.Class, c.Subject), Fix: "write caller, path.user, host or none",
+		})
+	}
+}
+
+// known returns the names without repetition, and reports those that are no
+// region of the deployment.
+func (b *builder) known(list []policy.Text) []string {
+	var out []string
+	for _, t := range list {
+		if _, ok := b.regions[t.Value]; !ok {
+			b.unknown(t, CodeUnknownRegion, "region", slices.Collect(maps.Keys(b.regions)))
+			continue
+		}
+		if !slices.Contains(out, t.Value) {
+			out = append(out, t.Value)
+		}
+	}
+	return out
+}
+
+func unique(list []policy.Text) []string {
+	var out []string
+	for _, t := range list {
+		if !slices.Contains(out, t.Value) {
+			out = append(out, t.Value)
+		}
+	}
+	return out
+}
+
+// compileIssuers says who may name which homes, and how tokens are verified. A
+// home without a jurisdiction is no problem: it has no rule, so it is refused.
+func (b *builder) compileIssuers() {
+	seen := map[string]policy.Pos{}
+	for _, i := range b.set.Deployment.Issuers {
+		if first, dup := seen[i.Issuer]; dup {
+			b.twice(i.Pos, "issuer "+i.Issuer, first)
+			continue
+		}
+		seen[i.Issuer] = i.Pos
+		homes := unique(i.Homes)
+		for _, h := range homes {
+			b.homes[h] = true
+		}
+		if len(i.JWKS) == 0 {
+			b.add(policy.Problem{
+				Pos: i.Pos, Code: CodeNoKeys, Severity: policy.Warning,
+				Message: fmt.Sprintf("issuer %s has no key set: none of its tokens verifies", i.Issuer), Fix: "add jwks: {file: …} and the file",
+			})
+		}
+		b.spec.Issuers = append(b.spec.Issuers, residency.Issuer{Issuer: i.Issuer, Homes: homes})
+		out := topology.Issuer{
+			Issuer: i.Issuer, Audiences: slices.Compact(slices.Sorted(slices.Values(i.Audiences))),
+			HomeClaim: i.HomeClaim, JWKS: string(i.JWKS), Forward: i.Forward,
+		}
+		if out.HomeClaim == "" {
+			out.HomeClaim = "home"
+		}
+		b.topo.Issuers = append(b.topo.Issuers, out)
+	}
+	slices.SortFunc(b.topo.Issuers, func(x, y topology.Issuer) int { return strings.Compare(x.Issuer, y.Issuer) })
+}

@@ -1,0 +1,301 @@
+package compile
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/residency"
+)
+
+// laws returns the law files that a jurisdiction names and that exist.
+func (b *builder) laws(j *policy.Jurisdiction) []*policy.Law {
+	var out []*policy.Law
+	for _, t := range j.Laws {
+		if l := b.set.Laws[t.Value]; l != nil {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// checkLaws looks up the law files of a jurisdiction and the articles that its
+// rules give as their basis.
+func (b *builder) checkLaws(_ string, j *policy.Jurisdiction) {
+	for _, t := range j.Laws {
+		if b.set.Laws[t.Value] == nil {
+			b.unknown(t, CodeUnknownLaw, "law", slices.Collect(maps.Keys(b.set.Laws)))
+		}
+	}
+	known := []string{"chosen"}
+	for _, l := range b.laws(j) {
+		known = append(known, slices.Collect(maps.Keys(l.Articles))...)
+	}
+	for _, r := range j.Rules {
+		if r == nil {
+			continue
+		}
+		for _, t := range r.Basis {
+			if !slices.Contains(known, t.Value) {
+				b.unknown(t, CodeUnknownBasis, "basis", known)
+			}
+		}
+	}
+}
+
+// compileTransfers works out what each transfer of a jurisdiction reaches.
+func (b *builder) compileTransfers(home string, j *policy.Jurisdiction) {
+	ids := map[string]policy.Pos{}
+	for _, t := range j.Transfers {
+		if t == nil {
+			continue
+		}
+		if first, dup := ids[t.ID]; dup {
+			b.twice(t.Pos, "transfer "+t.ID+" of "+home, first)
+			continue
+		}
+		ids[t.ID] = t.Pos
+		for _, c := range t.Classes {
+			if !b.classes[c.Value] {
+				b.unknown(c, CodeUnknownClass, "class", slices.Collect(maps.Keys(b.classes)))
+			}
+		}
+		c := &crossing{Transfer: t, home: home, ended: !t.Until.IsZero() && !b.at.Before(t.Until), reach: b.reach(t)}
+		b.note(t.Until)
+		b.checkMechanism(home, j, c)
+		b.transfers[home] = append(b.transfers[home], c)
+		b.spec.Transfers = append(b.spec.Transfers, c.spec())
+	}
+}
+
+// reach expands the destinations of a transfer.
+func (b *builder) reach(t *policy.Transfer) map[string]cover {
+	out := map[string]cover{}
+	for _, to := range t.To {
+		if b.set.Groups[to.Value] == nil && !isCode(to.Value) {
+			b.unknown(to, CodeUnknownPlace, "jurisdiction or group", slices.Collect(maps.Keys(b.set.Groups)))
+			continue
+		}
+		for country, how := range b.expand(to.Value) {
+			out[country] = max(out[country], how)
+		}
+	}
+	return out
+}
+
+// spec is the transfer as the table holds it: where nothing is reached any more,
+// it keeps the destinations that it had and is lapsed.
+func (c *crossing) spec() residency.Transfer {
+	out := residency.Transfer{
+		ID: c.ID, Home: c.home, Classes: unique(c.Classes), For: unique(c.For),
+		Mechanism: c.Mechanism, Reference: c.Reference,
+	}
+	var now, before []string
+	for country, how := range c.reach {
+		switch how {
+		case covered:
+			now = append(now, country)
+		case lapsed:
+			before = append(before, country)
+		}
+	}
+	switch {
+	case c.ended:
+		out.To, out.Lapsed = append(now, before...), true
+	case len(now) > 0:
+		out.To = now
+	default:
+		out.To, out.Lapsed = before, len(before) > 0
+	}
+	return out
+}
+
+// checkMechanism refuses a mechanism that none of the jurisdiction's law files
+// knows, and adequacy for a destination that none of them calls adequate.
+func (b *builder) checkMechanism(home string, j *policy.Jurisdiction, c *crossing) {
+	laws := b.laws(j)
+	if len(laws) == 0 {
+		b.add(policy.Problem{
+			Pos: c.Pos, Code: CodeNoLaw, Severity: policy.Warning,
+			Message: fmt.Sprintf("transfer %s of %s: no law file applies, so its mechanism was not checked", c.ID, home),
+			Fix:     "name the law files in law: […]",
+		})
+		return
+	}
+	var listed []string
+	adequate := map[string]cover{}
+	for _, l := range laws {
+		listed = append(listed, l.Mechanisms...)
+		for _, name := range l.Adequate {
+			for country, how := range b.expand(name) {
+				adequate[country] = max(adequate[country], how)
+			}
+		}
+	}
+	if !slices.Contains(listed, c.Mechanism) {
+		slices.Sort(listed)
+		b.add(policy.Problem{
+			Pos: c.Pos, Code: CodeMechanism, Severity: policy.Error,
+			Message: fmt.Sprintf("transfer %s of %s: the law files %s list no mechanism %q", c.ID, home, names(laws), c.Mechanism),
+			Law:     "they list " + strings.Join(slices.Compact(listed), ", "), Fix: "use one that they list",
+		})
+		return
+	}
+	if c.Mechanism != "adequacy" {
+		return
+	}
+	var missing []string
+	for _, country := range slices.Sorted(maps.Keys(c.reach)) {
+		if adequate[country] == uncovered {
+			missing = append(missing, country)
+		}
+		c.reach[country] = min(c.reach[country], adequate[country])
+	}
+	if len(missing) > 0 {
+		b.add(policy.Problem{
+			Pos: c.Pos, Code: CodeNotAdequate, Severity: policy.Error,
+			Message: fmt.Sprintf("transfer %s of %s: the law files %s call %s not adequate", c.ID, home, names(laws), strings.Join(missing, ", ")),
+			Fix:     "use another mechanism for these destinations",
+		})
+	}
+}
+
+func names(laws []*policy.Law) string {
+	var out []string
+	for _, l := range laws {
+		out = append(out, l.Code)
+	}
+	return strings.Join(out, ", ")
+}
+
+// compileRules makes the cells of a jurisdiction.
+func (b *builder) compileRules(home string, j *policy.Jurisdiction) {
+	for _, class := range slices.Sorted(maps.Keys(j.Rules)) {
+		r := j.Rules[class]
+		if r == nil {
+			continue
+		}
+		if !b.classes[class] {
+			b.unknown(policy.Text{Value: class, Pos: r.Pos}, CodeUnknownClass, "class", slices.Collect(maps.Keys(b.classes)))
+			continue
+		}
+		b.places[[2]string{home, class}] = r.Pos
+		b.spec.Rules = append(b.spec.Rules, b.rule(home, class, j, r))
+	}
+}
+
+// rule compiles one cell. A rule that serves nowhere is forbidden, so nothing
+// enters either.
+func (b *builder) rule(home, class string, j *policy.Jurisdiction, r *policy.Rule) residency.Rule {
+	out := residency.Rule{Home: home, Class: class, MaxAge: r.MaxAge}
+	c := cellOf{home: home, class: class, j: j, r: r}
+	out.Serve, out.LapsedServe = b.split(c, forServe, r.Serve)
+	entry := r.Entry
+	if entry == nil || len(r.Serve) == 0 {
+		entry = r.Serve
+	}
+	out.Entry, out.LapsedEntry = b.split(c, forEntry, entry)
+	if r.Cache != nil {
+		edges, _ := b.split(c, forCache, r.Cache.Edges)
+		if len(edges) > 0 {
+			out.Cache = &residency.Cache{Edges: edges, Fields: unique(r.Cache.Fields), TTL: r.Cache.TTL}
+		}
+	}
+	return out
+}
+
+// cellOf names the rule that is being compiled.
+type cellOf struct {
+	home, class string
+	j           *policy.Jurisdiction
+	r           *policy.Rule
+}
+
+// split sorts the regions of a list into those that are permitted now and those
+// whose permission has ended; a crossing that nothing ever covered is a gap.
+func (b *builder) split(c cellOf, purpose string, list []policy.Text) (live, ended []string) {
+	b.known(list)
+	for _, t := range list {
+		region, ok := b.regions[t.Value]
+		if !ok || slices.Contains(live, t.Value) || slices.Contains(ended, t.Value) {
+			continue
+		}
+		how, byEnd := b.allowed(c.home, c.class, region.Country, purpose)
+		switch how {
+		case covered:
+			live = append(live, t.Value)
+			continue
+		case lapsed:
+			ended = append(ended, t.Value)
+			if byEnd {
+				continue // the transfer itself is reported
+			}
+		}
+		g := gap{home: c.home, region: t.Value, country: region.Country, purpose: purpose, pos: t.Pos, ended: how == lapsed, law: b.cite(c)}
+		if !slices.Contains(b.gaps[g], c.class) {
+			b.gaps[g] = append(b.gaps[g], c.class)
+		}
+	}
+	return live, ended
+}
+
+// cite gives the articles that the author named as the rule's basis.
+func (b *builder) cite(c cellOf) string {
+	var out []string
+	for _, t := range c.r.Basis {
+		for _, l := range b.laws(c.j) {
+			if a, ok := l.Articles[t.Value]; ok && !slices.Contains(out, a.Citation) {
+				out = append(out, a.Citation)
+			}
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+// gap is a crossing that no transfer covers. Rules that share defaults share it.
+type gap struct {
+	home, region, country, purpose string
+	pos                            policy.Pos
+	ended                          bool
+	law                            string
+}
+
+var gapKinds = map[string]struct{ code, what string }{
+	forServe: {CodeServeAbroad, "serving region"},
+	forEntry: {CodeEntryAbroad, "entry region"},
+	forCache: {CodeCacheAbroad, "cache edge"},
+}
+
+// reportGaps reports each uncovered crossing once, with all its classes.
+func (b *builder) reportGaps() {
+	for g, classes := range b.gaps {
+		slices.Sort(classes)
+		list := strings.Join(classes, ", ")
+		kind := gapKinds[g.purpose]
+		p := policy.Problem{
+			Pos: g.pos, Code: kind.code, Severity: policy.Error, Law: g.law,
+			Message: fmt.Sprintf("%s of %s users: %s %s is in %s, across a border, and no transfer covers it for %q", list, g.home, kind.what, g.region, g.country, g.purpose),
+			Why:     b.near(g, classes[0]),
+			Fix:     fmt.Sprintf("remove %s, or add a transfer to %q of classes [%s] for [%s]", g.region, g.country, list, g.purpose),
+		}
+		if g.ended {
+			p.Code, p.Severity = CodeLapsed, policy.Warning
+			p.Message = fmt.Sprintf("%s of %s users: %s %s is in %s, and what covered it for %q has ended: refused as lapsed", list, g.home, kind.what, g.region, g.country, g.purpose)
+		}
+		b.add(p)
+	}
+}
+
+// near explains by the transfer that comes closest to covering a gap.
+func (b *builder) near(g gap, class string) string {
+	for _, c := range b.transfers[g.home] {
+		if c.reach[g.country] == uncovered {
+			continue
+		}
+		return fmt.Sprintf("transfer %s (%s:%d) covers classes [%s] for [%s] only", c.ID, c.Pos.File, c.Pos.Line,
+			strings.Join(unique(c.Classes), ", "), strings.Join(unique(c.For), ", "))
+	}
+	return fmt.Sprintf("%s lies in %s; %s has no transfer to %s", g.home, b.territory(g.home), g.home, g.country)
+}

@@ -1,0 +1,156 @@
+package compile
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/residency"
+)
+
+// notice is how long before its end a transfer is announced.
+const notice = 30 * 24 * time.Hour
+
+const day = "2006-01-02"
+
+func (b *builder) warn(at policy.Pos, code, fix, format string, args ...any) {
+	b.add(policy.Problem{Pos: at, Code: code, Severity: policy.Warning, Message: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+// atRunTime are the purposes whose crossings only a request shows.
+var atRunTime = []string{"deliver", "directory"}
+
+// reportUnused warns of transfers that no rule needs.
+func (b *builder) reportUnused() {
+	b.eachJurisdiction(func(home string, _ *policy.Jurisdiction) {
+		for _, c := range b.transfers[home] {
+			waits := slices.ContainsFunc(c.For, func(t policy.Text) bool { return slices.Contains(atRunTime, t.Value) })
+			if !c.used && !waits {
+				b.warn(c.Pos, CodeUnused, "remove it", "transfer %s of %s is used by nothing", c.ID, home)
+			}
+		}
+	})
+}
+
+// checkReach warns of a home that nobody can have, and of classes that it lacks.
+func (b *builder) checkReach(home string, j *policy.Jurisdiction) {
+	if !b.homes[home] {
+		b.warn(j.Pos, CodeNoIssuer, "add it to homes of an issuer in the deployment", "no issuer may name the home %s", home)
+	}
+	for _, class := range slices.Sorted(maps.Keys(b.subjects)) {
+		if b.subjects[class] && j.Rules[class] == nil {
+			b.warn(j.Pos, CodeNoRule, "add a rule, or serve: [] to forbid it", "%s has no rule for class %s: refused as no-rule", home, class)
+		}
+	}
+	for _, r := range b.routes {
+		var missing []string
+		for _, c := range r.Carries {
+			if j.Rules[c] == nil {
+				missing = append(missing, c)
+			}
+		}
+		if len(missing) > 0 && j.Rules[r.Class] != nil {
+			b.warn(j.Pos, CodeCarriesNoRule, "add rules for what it carries", "%s: a %s stream carries %s, for which there is no rule: refused as no-rule",
+				home, r.Class, strings.Join(missing, ", "))
+		}
+	}
+}
+
+// checkReviews warns of what is overdue or about to end.
+func (b *builder) checkReviews(home string, j *policy.Jurisdiction) {
+	for _, c := range b.transfers[home] {
+		switch {
+		case c.ended:
+			b.warn(c.Pos, CodeLapsed, "renew it, or remove it and what it covered",
+				"transfer %s of %s ended on %s: what it covered is refused as lapsed", c.ID, home, c.Until.UTC().Format(day))
+		case !c.Until.IsZero() && c.Until.Sub(b.at) <= notice:
+			b.warn(c.Pos, CodeLapsing, "renew it in time", "transfer %s of %s ends on %s", c.ID, home, c.Until.UTC().Format(day))
+		}
+		if b.overdue(c.ReviewBy) {
+			b.warn(c.Pos, CodeReviewDue, "review it and move reviewBy", "transfer %s of %s was to be reviewed by %s", c.ID, home, c.ReviewBy.UTC().Format(day))
+		}
+	}
+	if next := j.ReviewLast.Add(j.ReviewEvery); j.ReviewEvery > 0 && b.overdue(next) {
+		b.warn(j.Pos, CodeReviewDue, "review it and set review.last", "%s was to be reviewed by %s", home, next.UTC().Format(day))
+	}
+	if j.Enforcement == "observe" {
+		b.warn(j.Pos, CodeObserve, "write enforcement: enforce", "%s: observe is not available; the policy is enforced", home)
+	}
+}
+
+// overdue tells whether a date, itself included, has passed.
+func (b *builder) overdue(date time.Time) bool {
+	return !date.IsZero() && !b.at.Before(date.AddDate(0, 0, 1))
+}
+
+// checkLawReviews warns of law files in use whose facts may be out of date.
+func (b *builder) checkLawReviews() {
+	used := map[string]*policy.Law{}
+	b.eachJurisdiction(func(_ string, j *policy.Jurisdiction) {
+		for _, l := range b.laws(j) {
+			used[l.Code] = l
+		}
+	})
+	for _, code := range slices.Sorted(maps.Keys(used)) {
+		if l := used[code]; b.overdue(l.ReviewBy) {
+			b.warn(l.Pos, CodeReviewDue, "check its facts against the sources", "law file %s was to be reviewed by %s", code, l.ReviewBy.UTC().Format(day))
+		}
+	}
+}
+
+// checkBackends warns of serving regions that have nothing to serve with, or
+// that other entries cannot reach.
+func (b *builder) checkBackends() {
+	for i, r := range b.routes {
+		at := b.set.Deployment.Classes[i].Pos
+		for _, name := range r.Serve {
+			b.needBackend(at, name, r)
+		}
+		if r.Subject == residency.SubjectNone {
+			continue
+		}
+		for _, rule := range b.spec.Rules {
+			if rule.Class != r.Class && !slices.Contains(r.Carries, rule.Class) {
+				continue
+			}
+			for _, name := range rule.Serve {
+				b.needBackend(b.regions[name].Pos, name, r)
+				foreign := slices.ContainsFunc(rule.Entry, func(e string) bool { return e != name })
+				if b.regions[name].Peer == "" && foreign {
+					b.warn(b.regions[name].Pos, CodeNoPeer, "add gateway.peer", "region %s has no peer address: what enters elsewhere cannot reach it", name)
+				}
+			}
+		}
+	}
+}
+
+func (b *builder) needBackend(at policy.Pos, region string, r residency.Route) {
+	if len(b.regions[region].Backends[r.Service]) == 0 {
+		b.warn(at, CodeNoBackend, "add backends for it", "region %s serves class %s and has no backend for service %s: refused as no-backend", region, r.Class, r.Service)
+	}
+}
+
+// checkHosts warns of host names whose homes disagree about where they are
+// served: there nothing says whose home governs.
+func (b *builder) checkHosts(t *residency.Table) {
+	for i, r := range t.Routes() {
+		if r.Subject != residency.SubjectHost {
+			continue
+		}
+		for _, region := range t.Regions() {
+			var first residency.Decision
+			for n, home := range t.HomesOf(region.Name, r.Class) {
+				d := t.DecideRoute(i, residency.Query{Home: home, Entry: region.Name})
+				if n == 0 {
+					first = d
+				} else if !slices.Equal(first.Serve, d.Serve) {
+					b.warn(b.set.Deployment.Classes[i].Pos, CodeHostDisagrees, "serve them by the same regions in the same order",
+						"class %s by host name: the homes of region %s are served by different regions: refused as no-home", r.Class, region.Name)
+				}
+			}
+		}
+	}
+}
