@@ -1,0 +1,69 @@
+package agent
+
+import "testing"
+
+func TestDecide(t *testing.T) {
+	q := func(path, user string) question {
+		return question{class: "profile", template: "/v1/profiles/{user}", policy: "sha256:1", home: "SA", user: user, path: path}
+	}
+	for name, c := range map[string]struct {
+		q    question
+		want bool
+	}{
+		"owner":                {q("/v1/profiles/amal", "amal"), true},
+		"owner with a query":   {q("/v1/profiles/amal?fields=x", "amal"), true},
+		"owner, encoded":       {q("/v1/profiles/%61mal", "amal"), true},
+		"owner, not ASCII":     {q("/v1/profiles/%E6%9D%8E", "李"), true},
+		"owner with an at":     {q("/v1/profiles/@amal:sa", "@amal:sa"), true},
+		"another user":         {q("/v1/profiles/deniz", "amal"), false},
+		"other case":           {q("/v1/profiles/Amal", "amal"), false},
+		"prefix":               {q("/v1/profiles/ama", "amal"), false},
+		"longer":               {q("/v1/profiles/amal2", "amal"), false},
+		"no user in the path":  {q("/v1/profiles/", ""), false},
+		"empty both":           {q("/v1/profiles/", "amal"), false},
+		"encoded slash":        {q("/v1/profiles/a%2Fb", "a/b"), false},
+		"encoded backslash":    {q("/v1/profiles/a%5Cb", `a\b`), false},
+		"encoded twice":        {q("/v1/profiles/%2561mal", "%61mal"), false},
+		"encoded twice, owner": {q("/v1/profiles/%2561mal", "amal"), false},
+		"NUL":                  {q("/v1/profiles/amal%00", "amal\x00"), false},
+		"newline":              {q("/v1/profiles/amal%0a", "amal\n"), false},
+		"broken UTF-8":         {q("/v1/profiles/%ff", "\xff"), false},
+		"broken escape":        {q("/v1/profiles/%zz", "%zz"), false},
+		"path parameter":       {q("/v1/profiles/amal;x=y", "amal;x=y"), false},
+		"dot segment":          {q("/v1/profiles/..", ".."), false},
+		"encoded dot segment":  {q("/v1/profiles/%2e%2e", ".."), false},
+		"one segment more":     {q("/v1/profiles/amal/x", "amal"), false},
+		"slash at the end":     {q("/v1/profiles/amal/", "amal"), false},
+		"double slash":         {q("/v1//profiles/amal", "amal"), false},
+		"another path":         {q("/v2/profiles/amal", "amal"), false},
+		"absolute form":        {q("http://x/v1/profiles/amal", "amal"), false},
+		"no path":              {q("", "amal"), false},
+		"zero":                 {question{}, false},
+		"no class":             {question{template: "/a/{user}", policy: "p", home: "SA", user: "u", path: "/a/u"}, false},
+		"no policy":            {question{class: "c", template: "/a/{user}", home: "SA", user: "u", path: "/a/u"}, false},
+		"no home":              {question{class: "c", template: "/a/{user}", policy: "p", user: "u", path: "/a/u"}, false},
+		"no template":          {question{class: "c", policy: "p", home: "SA", user: "u", path: "/a/u"}, false},
+		"template, no user":    {question{class: "c", template: "/a/u", policy: "p", home: "SA", user: "u", path: "/a/u"}, false},
+		"template, two users":  {question{class: "c", template: "/{user}/{user}", policy: "p", home: "SA", user: "u", path: "/x/u"}, false},
+		"template, other name": {question{class: "c", template: "/{app}/{user}", policy: "p", home: "SA", user: "u", path: "/x/u"}, true},
+		"other name is bad":    {question{class: "c", template: "/{app}/{user}", policy: "p", home: "SA", user: "u", path: "/%2f/u"}, false},
+	} {
+		if got := decide(c.q); got != c.want {
+			t.Errorf("%s: decide = %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func FuzzSubjectOf(f *testing.F) {
+	f.Add("/v1/profiles/amal")
+	f.Add("/v1/profiles/%2e%2e?x")
+	f.Fuzz(func(t *testing.T, path string) {
+		u, ok := subjectOf("/v1/profiles/{user}", path)
+		if !ok {
+			return
+		}
+		if _, again := decodeSegment(u); !again {
+			t.Errorf("subject %q of %q would be read differently by a second decoder", u, path)
+		}
+	})
+}

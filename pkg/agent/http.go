@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/domicile-dev/domicile/pkg/identity"
+)
+
+// Identity is the answer of GET /v1/identity.
+type Identity struct {
+	Region  string `json:"region"`
+	ID      string `json:"id"`
+	Version string `json:"version"`
+}
+
+// Entry is the answer of GET /v1/directory/{hash}.
+type Entry struct {
+	Home string `json:"home"`
+}
+
+// handler serves the HTTP side: health, metrics, identity and the directory by
+// keyed hash. Nothing here takes or shows a user id.
+func handler(cfg Config, reg *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if cfg.Directory != nil {
+			if err := cfg.Directory.Check(); err != nil {
+				cfg.Log.Warn("directory is not readable", "error", err)
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+		}
+		w.WriteHeader(http.StatusOK)
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /v1/identity", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, Identity{Region: cfg.ID.Region, ID: cfg.ID.String(), Version: cfg.Version})
+	})
+	mux.HandleFunc("GET /v1/directory/{hash}", func(w http.ResponseWriter, r *http.Request) {
+		hash := r.PathValue("hash")
+		if cfg.Directory == nil || !identity.IsUserHash(hash) {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		home, found, err := cfg.Directory.Home(hash)
+		switch {
+		case err != nil:
+			cfg.Log.Warn("directory is not readable", "error", err)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case !found:
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			answer(w, http.StatusOK, Entry{Home: home})
+		}
+	})
+	return mux
+}
+
+func answer(w http.ResponseWriter, code int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	w.Write(append(body, '\n'))
+}
