@@ -160,3 +160,12 @@ func (t *Table) DecideHost(i int, region, entry string) Decision {
 	}
 	return out
 }
+
+// Everywhere is the decision of a SubjectNone route: no personal data, so every
+// entry may take it, and the named regions serve in order.
+func Everywhere(serve []string) Decision {
+	if len(serve) == 0 {
+		return Decision{Reason: NoBackend}
+	}
+	return Decision{allowed: true, Region: serve[0], Serve: serve}
+}

@@ -1,0 +1,215 @@
+package envoy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	internallistenerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/domicile-dev/domicile/pkg/topology"
+)
+
+// ControlPlaneCluster is the bootstrap's cluster for xDS. No route may lead to it.
+const ControlPlaneCluster = "domicile_xds"
+
+// maxConnections bounds what one Envoy accepts from users (Envoy's best
+// practices for edge proxies).
+const maxConnections = 100_000
+
+// BootstrapSpec is what an Envoy must know before it can ask.
+type BootstrapSpec struct {
+	ID          string // REGION/ROLE/NAME, as in its certificate
+	Cluster     string // for Envoy's own node.cluster; default the role
+	Admin       string // host:port of the admin listener; loopback only
+	XDS         string // host:port of domicile-control; empty for a static file
+	TrustDomain string
+	// Certificates: what this Envoy is, who may be a peer, and what users see.
+	Node, Public KeyPair
+	CA            PEM
+}
+
+// PEM is a file or its content.
+type PEM struct{ File, Inline string }
+
+// KeyPair is a certificate chain and its key.
+type KeyPair struct{ Certificate, Key PEM }
+
+func (p PEM) source() *corev3.DataSource {
+	if p.File != "" {
+		return &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: p.File}}
+	}
+	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: p.Inline}}
+}
+
+// Bootstrap returns the JSON with which an Envoy starts and asks
+// domicile-control for everything else. Until it is answered it has no
+// listener, and a listener without its token filter denies: closed by default.
+func Bootstrap(s BootstrapSpec) ([]byte, error) {
+	b, err := s.base()
+	if err != nil {
+		return nil, err
+	}
+	xds, err := s.controlPlane()
+	if err != nil {
+		return nil, err
+	}
+	b.StaticResources.Clusters = []*clusterv3.Cluster{xds}
+	b.DynamicResources = &bootstrapv3.Bootstrap_DynamicResources{
+		CdsConfig: fromADS(0), LdsConfig: fromADS(0),
+		AdsConfig: &corev3.ApiConfigSource{
+			ApiType: corev3.ApiConfigSource_DELTA_GRPC, TransportApiVersion: corev3.ApiVersion_V3,
+			SetNodeOnFirstMessageOnly: true,
+			GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ControlPlaneCluster},
+			}}},
+		},
+	}
+	return JSON(b)
+}
+
+// StaticBootstrap returns one JSON file with which an Envoy runs r without any
+// control plane.
+func StaticBootstrap(s BootstrapSpec, r *Resources) ([]byte, error) {
+	b, err := s.base()
+	if err != nil {
+		return nil, err
+	}
+	b.StaticResources.Clusters = r.Clusters
+	for _, l := range r.Listeners {
+		static, err := inline(l, r)
+		if err != nil {
+			return nil, fmt.Errorf("listener %s: %w", l.GetName(), err)
+		}
+		b.StaticResources.Listeners = append(b.StaticResources.Listeners, static)
+	}
+	return JSON(b)
+}
+
+// inline copies a listener with its routes and token filter written into it.
+func inline(l *listenerv3.Listener, r *Resources) (*listenerv3.Listener, error) {
+	out := proto.Clone(l).(*listenerv3.Listener)
+	for _, chain := range out.GetFilterChains() {
+		for _, f := range chain.GetFilters() {
+			hcm := &hcmv3.HttpConnectionManager{}
+			if !f.GetTypedConfig().MessageIs(hcm) {
+				continue
+			}
+			if err := f.GetTypedConfig().UnmarshalTo(hcm); err != nil {
+				return nil, err
+			}
+			inlineManager(hcm, r)
+			body, err := pack(hcm)
+			if err != nil {
+				return nil, err
+			}
+			f.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: body}
+		}
+	}
+	return out, nil
+}
+
+func inlineManager(hcm *hcmv3.HttpConnectionManager, r *Resources) {
+	for _, rc := range r.Routes {
+		if hcm.GetRds().GetRouteConfigName() == rc.GetName() {
+			hcm.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: proto.Clone(rc).(*routev3.RouteConfiguration)}
+		}
+	}
+	for _, f := range hcm.GetHttpFilters() {
+		for _, x := range r.Extensions {
+			if f.GetConfigDiscovery() != nil && f.GetName() == x.GetName() {
+				f.ConfigType = &hcmv3.HttpFilter_TypedConfig{TypedConfig: proto.Clone(x.GetTypedConfig()).(*anypb.Any)}
+			}
+		}
+	}
+}
+
+func (s BootstrapSpec) base() (*bootstrapv3.Bootstrap, error) {
+	admin, _, err := socketAddress(s.Admin)
+	if err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	internal, err := pack(&internallistenerv3.InternalListener{})
+	if err != nil {
+		return nil, err
+	}
+	limit, err := pack(&connectionsv3.DownstreamConnectionsConfig{MaxActiveDownstreamConnections: maxConnections})
+	if err != nil {
+		return nil, err
+	}
+	return &bootstrapv3.Bootstrap{
+		Node:  &corev3.Node{Id: s.ID, Cluster: s.Cluster},
+		Admin: &bootstrapv3.Admin{Address: admin},
+		BootstrapExtensions: []*corev3.TypedExtensionConfig{{
+			Name: "envoy.bootstrap.internal_listener", TypedConfig: internal,
+		}},
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Secrets: s.secrets()},
+		OverloadManager: &overloadv3.OverloadManager{ResourceMonitors: []*overloadv3.ResourceMonitor{{
+			Name:       "envoy.resource_monitors.global_downstream_max_connections",
+			ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: limit},
+		}}},
+	}, nil
+}
+
+func (s BootstrapSpec) secrets() []*tlsv3.Secret {
+	pair := func(name string, k KeyPair) *tlsv3.Secret {
+		return &tlsv3.Secret{Name: name, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
+			CertificateChain: k.Certificate.source(), PrivateKey: k.Key.source(),
+		}}}
+	}
+	return []*tlsv3.Secret{
+		pair(nodeSecret, s.Node), pair(publicSecret, s.Public),
+		{Name: caSecret, Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
+			TrustedCa: s.CA.source(),
+		}}},
+	}
+}
+
+func (s BootstrapSpec) controlPlane() (*clusterv3.Cluster, error) {
+	t := &translation{Input: Input{Topology: &topology.Topology{TrustDomain: s.TrustDomain}}}
+	c := &clusterv3.Cluster{
+		Name:                          ControlPlaneCluster,
+		ConnectTimeout:                durationpb.New(connectTimeout),
+		TypedExtensionProtocolOptions: t.protocolOptions(http2, true),
+		TransportSocket: &corev3.TransportSocket{
+			Name: "envoy.transport_sockets.tls",
+			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&tlsv3.UpstreamTlsContext{
+				Sni:              hostOf(s.XDS),
+				CommonTlsContext: t.mutualTLS([]string{"h2"}, t.sanOf("-", "control")),
+			})},
+		},
+		UpstreamConnectionOptions: &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
+			KeepaliveTime: wrapperspb.UInt32(10), KeepaliveInterval: wrapperspb.UInt32(5), KeepaliveProbes: wrapperspb.UInt32(3),
+		}},
+	}
+	t.setEndpoints(c, []string{s.XDS})
+	return c, t.err
+}
+
+// JSON encodes a message with stable spacing: protojson's own varies on purpose.
+func JSON(m proto.Message) ([]byte, error) {
+	raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, raw, "", "  "); err != nil {
+		return nil, fmt.Errorf("indent %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
+	}
+	out.WriteByte('\n')
+	return out.Bytes(), nil
+}

@@ -1,0 +1,341 @@
+package envoy
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	internalv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
+	rawv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// protocol is what is spoken towards a backend, and along the whole way of a
+// long-lived stream: HTTP/1.1 for WebSocket and the like, HTTP/2 for gRPC.
+type protocol string
+
+const (
+	http1 protocol = ""
+	http2 protocol = "+h2"
+)
+
+const (
+	connectTimeout = 2 * time.Second
+	healthInterval = time.Second
+	// healthPath is where a peer answers whether a service has a live backend in
+	// its region. It is not reachable by users.
+	healthPath = "/.domicile/health/"
+)
+
+// Secrets of the bootstrap: certificates never travel by xDS.
+const (
+	nodeSecret   = "domicile_node"   // this Envoy's own identity
+	caSecret     = "domicile_ca"     // who may be a peer
+	publicSecret = "domicile_public" // what users see
+)
+
+// destination is where a rule sends: a service, in the first region of an
+// ordered list that can serve.
+type destination struct {
+	service string
+	regions []string
+	proto   protocol
+}
+
+// name is the cluster's name and the identity of the destination:
+// SERVICE@REGION, or SERVICE@A>B for a list.
+func (d destination) name() string {
+	return d.service + "@" + strings.Join(d.regions, ">") + string(d.proto)
+}
+
+// route asks for the cluster that a route of short requests uses and returns
+// its name. Everything towards another region goes to its peer, over HTTP/2.
+func (t *translation) routeCluster(d destination) string {
+	if len(d.regions) == 1 {
+		if d.regions[0] == t.region.Name {
+			return t.localCluster(d.service, d.proto, false)
+		}
+		return t.peerCluster(d.regions[0], "", http2)
+	}
+	return t.listCluster(d, http2)
+}
+
+// streamCluster asks for the cluster behind an internal listener: the bytes of
+// one protocol pass to a backend or a peer as they are.
+func (t *translation) streamCluster(d destination) string {
+	if len(d.regions) == 1 {
+		if d.regions[0] == t.region.Name {
+			return t.localCluster(d.service, d.proto, false)
+		}
+		return t.peerCluster(d.regions[0], "", d.proto)
+	}
+	return t.listCluster(d, d.proto)
+}
+
+// listCluster is one cluster per service and ordered list of regions: an
+// aggregate, whose members are health-checked, first healthy one in order.
+func (t *translation) listCluster(d destination, peerProto protocol) string {
+	name := d.name()
+	if peerProto == http1 {
+		name += "+h1"
+	}
+	var members []string
+	for _, r := range d.regions {
+		if r == t.region.Name {
+			members = append(members, t.localCluster(d.service, d.proto, true))
+		} else {
+			members = append(members, t.peerCluster(r, d.service, peerProto))
+		}
+	}
+	t.addCluster(&clusterv3.Cluster{
+		Name:           name,
+		ConnectTimeout: durationpb.New(connectTimeout),
+		LbPolicy:       clusterv3.Cluster_CLUSTER_PROVIDED,
+		ClusterDiscoveryType: &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
+			Name:        "envoy.clusters.aggregate",
+			TypedConfig: t.pack(&aggregatev3.ClusterConfig{Clusters: members}),
+		}},
+		CommonLbConfig: noPanic(),
+	})
+	return name
+}
+
+// localCluster holds this region's backends of a service. Checked clusters are
+// members of a list: only there is somewhere else to go.
+func (t *translation) localCluster(service string, p protocol, checked bool) string {
+	c := &clusterv3.Cluster{
+		Name:           service + "@" + t.region.Name + string(p),
+		ConnectTimeout: durationpb.New(connectTimeout),
+		CommonLbConfig: noPanic(),
+		LbPolicy:       clusterv3.Cluster_LEAST_REQUEST,
+	}
+	if checked {
+		c.Name += "?checked"
+		c.HealthChecks = []*corev3.HealthCheck{tcpCheck()}
+	}
+	if p == http2 {
+		c.TypedExtensionProtocolOptions = t.protocolOptions(http2, false)
+	}
+	t.setEndpoints(c, t.region.Backends[service])
+	t.addCluster(c)
+	return c.Name
+}
+
+// peerCluster leads to another region's peer gateway: mTLS, and only that
+// region's certificate will do. A service makes it a health-checked member of a
+// list for that service.
+func (t *translation) peerCluster(region, service string, p protocol) string {
+	to, _ := t.Topology.Region(region)
+	c := &clusterv3.Cluster{
+		Name:           "peer@" + region,
+		ConnectTimeout: durationpb.New(connectTimeout),
+		CommonLbConfig: noPanic(),
+		LbPolicy:       clusterv3.Cluster_LEAST_REQUEST,
+	}
+	alpn := "h2"
+	if p == http1 {
+		c.Name += "+h1"
+		alpn = "http/1.1"
+	}
+	if service != "" {
+		c.Name += "?" + service
+		c.HealthChecks = []*corev3.HealthCheck{peerCheck(service, p)}
+	}
+	c.TypedExtensionProtocolOptions = t.protocolOptions(p, true)
+	c.TransportSocket = &corev3.TransportSocket{
+		Name: "envoy.transport_sockets.tls",
+		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&tlsv3.UpstreamTlsContext{
+			Sni:              hostOf(to.Peer),
+			CommonTlsContext: t.mutualTLS([]string{alpn}, t.sanOf(regexp.QuoteMeta(region), Gateway, Peer)),
+		})},
+	}
+	t.setEndpoints(c, []string{to.Peer})
+	t.addCluster(c)
+	return c.Name
+}
+
+// agentCluster is the agent beside this Envoy.
+func (t *translation) agentCluster() *clusterv3.Cluster {
+	return &clusterv3.Cluster{
+		Name:                          "agent",
+		ConnectTimeout:                durationpb.New(connectTimeout),
+		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		CommonLbConfig:                noPanic(),
+		TypedExtensionProtocolOptions: t.protocolOptions(http2, false),
+		LoadAssignment: assignment("agent", &corev3.Address{Address: &corev3.Address_Pipe{
+			Pipe: &corev3.Pipe{Path: t.region.Agent},
+		}}),
+	}
+}
+
+// internalCluster leads to an internal listener of the same name.
+func (t *translation) internalCluster(name string, p protocol) *clusterv3.Cluster {
+	return &clusterv3.Cluster{
+		Name:                          name,
+		ConnectTimeout:                durationpb.New(connectTimeout),
+		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		CommonLbConfig:                noPanic(),
+		TypedExtensionProtocolOptions: t.protocolOptions(p, false),
+		LoadAssignment: assignment(name, &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{
+			EnvoyInternalAddress: &corev3.EnvoyInternalAddress{
+				AddressNameSpecifier: &corev3.EnvoyInternalAddress_ServerListenerName{ServerListenerName: name},
+			},
+		}}),
+		TransportSocket: &corev3.TransportSocket{
+			Name: "envoy.transport_sockets.internal_upstream",
+			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&internalv3.InternalUpstreamTransport{
+				TransportSocket: &corev3.TransportSocket{
+					Name:       "envoy.transport_sockets.raw_buffer",
+					ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&rawv3.RawBuffer{})},
+				},
+			})},
+		},
+	}
+}
+
+// noPanic: where nothing is healthy nothing is served. Envoy's default would
+// send to every endpoint once half of them are down.
+func noPanic() *clusterv3.Cluster_CommonLbConfig {
+	return &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 0}}
+}
+
+func (t *translation) protocolOptions(p protocol, connect bool) map[string]*anypb.Any {
+	explicit := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{}
+	if p == http2 {
+		o := &corev3.Http2ProtocolOptions{AllowConnect: connect}
+		if connect {
+			o.ConnectionKeepalive = &corev3.KeepaliveSettings{
+				Interval: durationpb.New(10 * time.Second), Timeout: durationpb.New(5 * time.Second),
+			}
+		}
+		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: o}
+	} else {
+		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
+			HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
+		}
+	}
+	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": t.pack(&httpv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
+	})}
+}
+
+// mutualTLS presents this Envoy's identity and accepts the SANs given.
+func (t *translation) mutualTLS(alpn []string, san *tlsv3.SubjectAltNameMatcher) *tlsv3.CommonTlsContext {
+	return &tlsv3.CommonTlsContext{
+		AlpnProtocols:                  alpn,
+		TlsParams:                      &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3},
+		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: nodeSecret}},
+		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{
+			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+				DefaultValidationContext: &tlsv3.CertificateValidationContext{
+					MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{san},
+				},
+				ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: caSecret},
+			},
+		},
+	}
+}
+
+// sanOf accepts the SPIFFE identities of the given roles in the regions that
+// the regular expression names.
+func (t *translation) sanOf(regions string, roles ...string) *tlsv3.SubjectAltNameMatcher {
+	return &tlsv3.SubjectAltNameMatcher{
+		SanType: tlsv3.SubjectAltNameMatcher_URI,
+		Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{
+			Regex: t.sanRegex(regions, roles...),
+		}}},
+	}
+}
+
+func (t *translation) sanRegex(regions string, roles ...string) string {
+	return fmt.Sprintf("spiffe://%s/%s/(?:%s)/[^/]+", regexp.QuoteMeta(t.Topology.TrustDomain), regions, strings.Join(roles, "|"))
+}
+
+func tcpCheck() *corev3.HealthCheck {
+	return &corev3.HealthCheck{
+		Timeout: durationpb.New(healthInterval), Interval: durationpb.New(healthInterval),
+		NoTrafficInterval:  durationpb.New(healthInterval),
+		UnhealthyThreshold: wrapperspb.UInt32(2), HealthyThreshold: wrapperspb.UInt32(1),
+		HealthChecker: &corev3.HealthCheck_TcpHealthCheck_{TcpHealthCheck: &corev3.HealthCheck_TcpHealthCheck{}},
+	}
+}
+
+func peerCheck(service string, p protocol) *corev3.HealthCheck {
+	c := tcpCheck()
+	h := &corev3.HealthCheck_HttpHealthCheck{Host: "peer", Path: healthPath + service}
+	if p == http2 {
+		h.CodecClientType = typev3.CodecClientType_HTTP2
+	}
+	c.HealthChecker = &corev3.HealthCheck_HttpHealthCheck_{HttpHealthCheck: h}
+	return c
+}
+
+func assignment(cluster string, addresses ...*corev3.Address) *endpointv3.ClusterLoadAssignment {
+	group := &endpointv3.LocalityLbEndpoints{}
+	for _, a := range addresses {
+		group.LbEndpoints = append(group.LbEndpoints, &endpointv3.LbEndpoint{
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: a}},
+		})
+	}
+	return &endpointv3.ClusterLoadAssignment{ClusterName: cluster, Endpoints: []*endpointv3.LocalityLbEndpoints{group}}
+}
+
+// setEndpoints puts host:port addresses into a cluster: literal where all are
+// IP addresses, by DNS otherwise.
+func (t *translation) setEndpoints(c *clusterv3.Cluster, hostPorts []string) {
+	kind := clusterv3.Cluster_STATIC
+	var list []*corev3.Address
+	for _, hp := range slices.Sorted(slices.Values(hostPorts)) {
+		a, ip, err := socketAddress(hp)
+		if err != nil {
+			t.fail(fmt.Errorf("cluster %s: %w", c.GetName(), err))
+			return
+		}
+		if !ip {
+			kind = clusterv3.Cluster_STRICT_DNS
+		}
+		list = append(list, a)
+	}
+	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: kind}
+	if kind == clusterv3.Cluster_STRICT_DNS {
+		c.RespectDnsTtl = true
+	}
+	c.LoadAssignment = assignment(c.GetName(), list...)
+}
+
+func socketAddress(hostPort string) (a *corev3.Address, isIP bool, err error) {
+	i := strings.LastIndexByte(hostPort, ':')
+	if i <= 0 {
+		return nil, false, fmt.Errorf("address %q is not host:port", hostPort)
+	}
+	port, err := strconv.ParseUint(hostPort[i+1:], 10, 16)
+	if err != nil || port == 0 {
+		return nil, false, fmt.Errorf("address %q has no port between 1 and 65535", hostPort)
+	}
+	host := strings.Trim(hostPort[:i], "[]")
+	_, ipErr := netip.ParseAddr(host)
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(port)},
+	}}}, ipErr == nil, nil
+}
+
+func hostOf(hostPort string) string {
+	if i := strings.LastIndexByte(hostPort, ':'); i > 0 {
+		return strings.Trim(hostPort[:i], "[]")
+	}
+	return hostPort
+}

@@ -1,0 +1,328 @@
+package envoy
+
+import (
+	"slices"
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	healthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/domicile-dev/domicile/pkg/residency"
+)
+
+const (
+	sessionKeepAlive = 1 * time.Hour
+	healthCluster    = "health"
+)
+
+func (t *translation) plainListener() *listenerv3.Listener {
+	return t.listener(Gateway, t.region.Listen.Plain, t.connectionManager(Gateway, Gateway), nil)
+}
+
+func (t *translation) sidecarListener() *listenerv3.Listener {
+	return t.listener(Sidecar, t.region.Listen.Sidecar, t.connectionManager(Sidecar, Sidecar), nil)
+}
+
+func (t *translation) egressListener() *listenerv3.Listener {
+	return t.listener("egress", t.region.Listen.Egress, t.connectionManager("egress", "egress"), nil)
+}
+
+func (t *translation) tlsListener() *listenerv3.Listener {
+	return t.listener("gateway_tls", t.region.Listen.TLS, t.connectionManager("gateway_tls", Gateway), &tlsv3.DownstreamTlsContext{
+		CommonTlsContext: &tlsv3.CommonTlsContext{
+			AlpnProtocols:                  []string{"h2", "http/1.1"},
+			TlsParams:                      &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
+			TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: publicSecret}},
+		},
+	})
+}
+
+// peerListener takes other regions' gateways and sidecars, and nobody else.
+func (t *translation) peerListener() *listenerv3.Listener {
+	return t.listener(Peer, t.region.Listen.Peer, t.connectionManager(Peer, Peer), &tlsv3.DownstreamTlsContext{
+		CommonTlsContext:         t.mutualTLS([]string{"h2", "http/1.1"}, t.sanOf("[a-z0-9-]+", Gateway, Sidecar)),
+		RequireClientCertificate: wrapperspb.Bool(true),
+	})
+}
+
+// listener holds nothing of the policy: its bytes stay when the policy changes.
+func (t *translation) listener(name, address string, hcm *hcmv3.HttpConnectionManager, tls *tlsv3.DownstreamTlsContext) *listenerv3.Listener {
+	a, _, err := socketAddress(address)
+	if err != nil {
+		t.fail(err)
+	}
+	chain := &listenerv3.FilterChain{Filters: []*listenerv3.Filter{{
+		Name:       "http",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: t.pack(hcm)},
+	}}}
+	if tls != nil {
+		chain.TransportSocket = &corev3.TransportSocket{
+			Name:       "envoy.transport_sockets.tls",
+			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(tls)},
+		}
+		chain.TransportSocketConnectTimeout = durationpb.New(10 * time.Second)
+	}
+	return &listenerv3.Listener{
+		Name: name, Address: a, FilterChains: []*listenerv3.FilterChain{chain},
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(32 << 10),
+	}
+}
+
+// connectionManager follows Envoy's list for edge proxies
+// (docs/configuration/best_practices/edge).
+func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnectionManager {
+	hcm := &hcmv3.HttpConnectionManager{
+		StatPrefix: name,
+		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
+			RouteConfigName: routes, ConfigSource: fromADS(0),
+		}},
+		HttpFilters:                  []*hcmv3.HttpFilter{t.tokenFilterByECDS(), t.agentFilter(), t.router()},
+		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		LocalReplyConfig:             t.localReplies(),
+		UseRemoteAddress:             wrapperspb.Bool(true),
+		NormalizePath:                wrapperspb.Bool(true),
+		MergeSlashes:                 true,
+		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_REJECT_REQUEST,
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
+			IdleTimeout:                  durationpb.New(sessionKeepAlive),
+			HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST,
+		},
+		HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
+		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
+			MaxConcurrentStreams:        wrapperspb.UInt32(100),
+			InitialStreamWindowSize:     wrapperspb.UInt32(64 << 10),
+			InitialConnectionWindowSize: wrapperspb.UInt32(1 << 20),
+			AllowConnect:                true,
+		},
+		StreamIdleTimeout:     durationpb.New(5 * time.Minute),
+		RequestHeadersTimeout: durationpb.New(10 * time.Second),
+	}
+	mutations := []*mutationv3.HeaderMutation{removePrefix(scrubPrefix), removePrefix("x-envoy-")}
+	if name == Peer {
+		hcm.UseRemoteAddress = wrapperspb.Bool(false)
+		hcm.Http2ProtocolOptions.MaxConcurrentStreams = wrapperspb.UInt32(1000)
+		mutations = append(mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{
+			Append: setHeader(entryHeader, "%DOWNSTREAM_PEER_URI_SAN%"),
+		}})
+	}
+	hcm.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
+		Name: "scrub", TypedConfig: t.pack(&earlyv3.HeaderMutation{Mutations: mutations}),
+	}}
+	return hcm
+}
+
+func removePrefix(prefix string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{
+		RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{KeyMatcher: &matcherv3.StringMatcher{
+			MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: prefix},
+		}},
+	}}
+}
+
+// fromADS takes a resource from the control plane. The time-out is how long
+// Envoy waits for the first answer; 0 waits for ever, closed.
+func fromADS(wait time.Duration) *corev3.ConfigSource {
+	return &corev3.ConfigSource{
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+		InitialFetchTimeout:   durationpb.New(wait),
+	}
+}
+
+func (t *translation) router() *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{Name: "router", ConfigType: &hcmv3.HttpFilter_TypedConfig{
+		TypedConfig: t.pack(&routerv3.Router{SuppressEnvoyHeaders: true}),
+	}}
+}
+
+// localReplies types every answer that Envoy makes itself. Reason, class, home
+// and title come from the route's metadata and the policy's digest from the
+// virtual host's, so nothing of the policy stands in the listener.
+func (t *translation) localReplies() *hcmv3.LocalReplyConfig {
+	const (
+		badToken = `response.code_details.startsWith("jwt_authn_access_denied") && !response.code_details.startsWith("jwt_authn_access_denied{Jwt_is_missing")`
+		agentSay = `response.code_details == "ext_authz_denied"`
+		unasked  = `response.code_details.startsWith("ext_authz_error") || response.code_details.startsWith("rbac_access_denied") || ` +
+			`response.code_details.startsWith("route_not_found") || response.code_details.startsWith("route_configuration_not_found") || ` +
+			`response.code_details.startsWith("overload")`
+		unreadable = `response.code < 500 && response.code_details != "direct_response" && !response.code_details.startsWith("jwt_authn")`
+		elsewhere  = `response.code >= 500 && response.code_details != "direct_response"`
+	)
+	fromRoute := "%METADATA(ROUTE:domicile:reason)%"
+	agent := t.reply(agentSay, 0, "")
+	agent.BodyFormatOverride = &corev3.SubstitutionFormatString{
+		ContentType: "application/problem+json",
+		Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
+			Specifier: &corev3.DataSource_InlineString{InlineString: "%LOCAL_REPLY_BODY%"},
+		}},
+	}
+	agent.HeadersToAdd = nil
+	return &hcmv3.LocalReplyConfig{
+		Mappers: []*hcmv3.ResponseMapper{
+			t.reply(badToken, 401, residency.BadToken),
+			agent,
+			t.reply(unasked, 503, residency.NotDecidable),
+			t.reply(unreadable, 400, residency.BadRequest),
+			t.reply(elsewhere, 503, residency.RegionUnavailable),
+			t.reply(`response.code >= 500`, 0, residency.Reason(fromRoute)),
+			t.reply(`true`, 0, residency.Reason(fromRoute)),
+		},
+		BodyFormat: problem(fromRoute, "%METADATA(ROUTE:domicile:title)%"),
+	}
+}
+
+// reply maps the local replies for which a CEL expression is true.
+func (t *translation) reply(when string, status uint32, why residency.Reason) *hcmv3.ResponseMapper {
+	m := &hcmv3.ResponseMapper{
+		Filter: &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{
+			ExtensionFilter: &accesslogv3.ExtensionFilter{
+				Name: "cel",
+				ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{
+					TypedConfig: t.pack(&celv3.ExpressionFilter{Expression: when}),
+				},
+			},
+		}},
+		HeadersToAdd: []*corev3.HeaderValueOption{setHeader("x-domicile-reason", string(why))},
+	}
+	if status != 0 {
+		m.StatusCode = wrapperspb.UInt32(status)
+		m.BodyFormatOverride = problem(string(why), why.Title())
+	}
+	if status >= 500 || when == `response.code >= 500` {
+		m.HeadersToAdd = append(m.HeadersToAdd, setHeader("retry-after", "5"))
+	}
+	return m
+}
+
+// problem is the body of RFC 9457.
+func problem(reason, title string) *corev3.SubstitutionFormatString {
+	s := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+	for k, v := range map[string]string{
+		"status": "%RESPONSE_CODE%", "title": title, "reason": reason,
+		"class":  "%METADATA(ROUTE:domicile:class)%",
+		"home":   "%METADATA(ROUTE:domicile:home)%",
+		"policy": "%METADATA(VIRTUAL_HOST:domicile:policy)%",
+	} {
+		s.Fields[k] = structpb.NewStringValue(v)
+	}
+	return &corev3.SubstitutionFormatString{
+		ContentType:     "application/problem+json",
+		OmitEmptyValues: true,
+		Format:          &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: s},
+	}
+}
+
+// liveCluster asks for the pair of cluster and internal listener through which
+// the long-lived streams of one home, class route and destination run. Removing
+// the listener closes them, and no others.
+func (t *translation) liveCluster(owner string, r residency.Route, d destination) string {
+	name := liveName(owner, streamID(r, t, d.regions), d)
+	if _, done := t.live[name]; done {
+		return name
+	}
+	t.addCluster(t.internalCluster(name, d.proto))
+	t.live[name] = &listenerv3.Listener{
+		Name:              name,
+		ListenerSpecifier: &listenerv3.Listener_InternalListener{InternalListener: &listenerv3.Listener_InternalListenerConfig{}},
+		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
+			Name: "tcp",
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: t.pack(&tcpv3.TcpProxy{
+				StatPrefix:       "live",
+				ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: t.streamCluster(d)},
+				IdleTimeout:      durationpb.New(0),
+			})},
+		}}}},
+	}
+	return name
+}
+
+// healthRoute leads to the internal listener that knows which of this region's
+// services have a live backend.
+func (t *translation) healthRoute() *routev3.Route {
+	t.addCluster(t.internalCluster(healthCluster, http1))
+	r := t.deny(anyPath(), residency.RegionUnavailable, "", "")
+	r.Action = &routev3.Route_Route{Route: &routev3.RouteAction{
+		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: healthCluster},
+		Timeout:          durationpb.New(time.Second),
+	}}
+	return r
+}
+
+// healthListener answers peers' health checks, one filter a service. It stands
+// apart so that a service more or less closes no peer's connection.
+func (t *translation) healthListener() *listenerv3.Listener {
+	hcm := &hcmv3.HttpConnectionManager{
+		StatPrefix: healthCluster,
+		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
+			Name: healthCluster,
+			VirtualHosts: []*routev3.VirtualHost{{
+				Name: healthCluster, Domains: []string{"*"},
+				Routes: []*routev3.Route{{Match: anyPath(), Action: &routev3.Route_DirectResponse{
+					DirectResponse: &routev3.DirectResponseAction{Status: 503},
+				}}},
+			}},
+		}},
+	}
+	for _, service := range t.services() {
+		cluster := t.localCluster(service, http1, true)
+		hcm.HttpFilters = append(hcm.HttpFilters, &hcmv3.HttpFilter{
+			Name: "health." + service,
+			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: t.pack(&healthv3.HealthCheck{
+				PassThroughMode:              wrapperspb.Bool(false),
+				Headers:                      []*routev3.HeaderMatcher{headerIs(":path", healthPath+service)},
+				ClusterMinHealthyPercentages: map[string]*typev3.Percent{cluster: {Value: 1}},
+			})},
+		})
+	}
+	hcm.HttpFilters = append(hcm.HttpFilters, t.router())
+	return &listenerv3.Listener{
+		Name:              healthCluster,
+		ListenerSpecifier: &listenerv3.Listener_InternalListener{InternalListener: &listenerv3.Listener_InternalListenerConfig{}},
+		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
+			Name: "http", ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: t.pack(hcm)},
+		}}}},
+	}
+}
+
+// services are the services that some rule serves from this region as one of
+// several: only for those does another region need to know.
+func (t *translation) services() []string {
+	var out []string
+	for i, r := range t.Table.Routes() {
+		if slices.Contains(out, r.Service) || len(t.region.Backends[r.Service]) == 0 {
+			continue
+		}
+		listed := func(serve []string) bool { return len(serve) > 1 && slices.Contains(serve, t.region.Name) }
+		wanted := listed(r.Serve)
+		for _, home := range t.Table.Homes() {
+			rule := t.Table.DecideRoute(i, residency.Query{Home: home}).Rule
+			wanted = wanted || rule != nil && listed(rule.Serve)
+		}
+		if wanted {
+			out = append(out, r.Service)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func cloneRoute(r *routev3.Route) *routev3.Route { return proto.Clone(r).(*routev3.Route) }
+func cloneMatch(m *routev3.RouteMatch) *routev3.RouteMatch {
+	return proto.Clone(m).(*routev3.RouteMatch)
+}

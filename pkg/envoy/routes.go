@@ -1,0 +1,442 @@
+package envoy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/domicile-dev/domicile/pkg/residency"
+)
+
+const (
+	shortTimeout = 60 * time.Second
+	idleTimeout  = time.Hour // of a long-lived stream
+	metadataKey  = "domicile"
+)
+
+// view is one reading of the table: a gateway or sidecar decides for users at
+// its own region's entry; a peer decides for requests that entered elsewhere,
+// and serves from its own region or not at all.
+type view struct {
+	*translation
+	peer bool
+}
+
+// userRoutes is the route table of a gateway or sidecar.
+func (t *translation) userRoutes(name string) *routev3.RouteConfiguration {
+	rc := &routev3.RouteConfiguration{Name: name, IgnorePortInHostMatching: true}
+	hosts := []string{"*"}
+	if name == Gateway {
+		hosts = t.acceptedHosts()
+	}
+	rc.VirtualHosts = []*routev3.VirtualHost{t.virtualHost("users", hosts, view{t, false}.decisions())}
+	if name == Gateway {
+		rc.VirtualHosts = append(rc.VirtualHosts, t.virtualHost("elsewhere", []string{"*"},
+			&xdsmatcherv3.Matcher{OnNoMatch: t.refuseUnseen(residency.BadRequest)}))
+	}
+	return rc
+}
+
+// peerRoutes is the route table of the listener that other regions' gateways
+// call. It checks everything again, and forwards to local backends only.
+func (t *translation) peerRoutes() *routev3.RouteConfiguration {
+	health := branch{t.header(":path", regexp.QuoteMeta(healthPath)+"[a-z0-9-]+"), t.takeRoute(t.withoutToken(t.healthRoute()))}
+	return &routev3.RouteConfiguration{Name: Peer, VirtualHosts: []*routev3.VirtualHost{
+		t.virtualHost("peers", []string{"*"}, first([]branch{health}, nested(view{t, true}.decisions()))),
+	}}
+}
+
+// egressRoutes refuses every call that leaves for another home: no transfer
+// `for: deliver` is carried out by this version.
+func (t *translation) egressRoutes() *routev3.RouteConfiguration {
+	return &routev3.RouteConfiguration{Name: "egress", VirtualHosts: []*routev3.VirtualHost{
+		t.virtualHost("egress", []string{"*"},
+			&xdsmatcherv3.Matcher{OnNoMatch: t.refuseUnseen(residency.TransferNotAllowed)}),
+	}}
+}
+
+func (t *translation) acceptedHosts() []string {
+	hosts := slices.Clone(t.region.Aliases)
+	for _, r := range t.Topology.Regions {
+		if r.Host != "" {
+			hosts = append(hosts, r.Host)
+		}
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+func (t *translation) virtualHost(name string, domains []string, m *xdsmatcherv3.Matcher) *routev3.VirtualHost {
+	vh := &routev3.VirtualHost{
+		Name: name, Domains: domains, Matcher: m,
+		Metadata: metadata(map[string]string{"policy": t.digest()}),
+	}
+	if t.Topology.Expose {
+		vh.ResponseHeadersToAdd = []*corev3.HeaderValueOption{setHeader("x-domicile-policy", t.digest())}
+	}
+	return vh
+}
+
+// decisions is the decision tree: what cannot be read, two identities, requests
+// that need no identity, then home, then issuer, then the short list of classes.
+// Before the token is verified no request has a home, so Envoy's first look at
+// the tree already finds the requests that need no token, or deserve none.
+func (v view) decisions() *xdsmatcherv3.Matcher {
+	branches := []branch{
+		{or(v.header(":path", oddPath), v.header(":authority", oddHost)), v.refuseUnseen(residency.BadRequest)},
+		{or(v.header("authorization", twoTokens),
+			and(v.header("authorization", ".+"), or(v.header(":path", tokenInQuery), v.header("cookie", tokenInCookies)))),
+			v.refuseUnseen(residency.TwoIdentities)},
+	}
+	branches = append(branches, v.openBranches()...)
+	homes := map[string]*xdsmatcherv3.Matcher_OnMatch{}
+	for _, home := range v.Table.Homes() {
+		routes := v.takeList(v.classes(home))
+		issuers := map[string]*xdsmatcherv3.Matcher_OnMatch{}
+		for _, i := range v.Table.Issuers() {
+			if slices.Contains(i.Homes, home) {
+				issuers[i.Issuer] = routes
+			}
+		}
+		homes[home] = nested(v.exact(issuerHeader, issuers, v.takeRoute(v.deny(anyPath(), residency.IssuerNotEntitled, "", ""))))
+	}
+	return first(branches, nested(v.exact(homeHeader, homes, nested(v.homeless()))))
+}
+
+// homeless answers a request whose home is none of the table's.
+func (t *translation) homeless() *xdsmatcherv3.Matcher {
+	return first([]branch{
+		{t.header(homeHeader, ".+"), t.takeRoute(t.deny(anyPath(), residency.IssuerNotEntitled, "", ""))},
+		{t.header(issuerHeader, ".+"), t.takeRoute(t.deny(anyPath(), residency.NoHome, "", ""))},
+	}, t.takeRoute(t.deny(anyPath(), residency.NoIdentity, "", "")))
+}
+
+// refuseUnseen denies before the token is verified.
+func (t *translation) refuseUnseen(why residency.Reason) *xdsmatcherv3.Matcher_OnMatch {
+	return t.takeRoute(t.withoutToken(t.deny(anyPath(), why, "", "")))
+}
+
+// openBranches are the routes of subjects host and none. A route that an
+// earlier one shadows in the table must be shadowed here too.
+func (v view) openBranches() []branch {
+	var out []branch
+	var earlier []*predicate
+	for i, r := range v.Table.Routes() {
+		p := v.matchPredicate(r.Match)
+		if r.Subject != residency.SubjectHost && r.Subject != residency.SubjectNone {
+			earlier = append(earlier, p)
+			continue
+		}
+		if len(earlier) > 0 {
+			p = and(p, not(or(earlier...)))
+		}
+		out = append(out, branch{p, v.openRoute(i, r)})
+	}
+	return out
+}
+
+func (v view) openRoute(i int, r residency.Route) *xdsmatcherv3.Matcher_OnMatch {
+	if r.Subject == residency.SubjectNone {
+		return v.takeOpen(v.cell(anyPath(), r, "none", "", func(*residency.Table, string) residency.Decision {
+			return residency.Everywhere(r.Serve)
+		}))
+	}
+	var hosts []branch
+	for _, region := range v.Topology.Regions {
+		var names []string
+		if region.Host != "" {
+			names = append(names, region.Host)
+		}
+		if region.Name == v.region.Name {
+			names = append(names, region.Aliases...)
+		}
+		if len(names) == 0 {
+			continue
+		}
+		routes := v.cell(anyPath(), r, "host-"+region.Name, "", func(t *residency.Table, entry string) residency.Decision {
+			return t.DecideHost(i, region.Name, entry)
+		})
+		hosts = append(hosts, branch{v.header(":authority", hostRegex(names...)), v.takeOpen(routes)})
+	}
+	return nested(first(hosts, v.takeRoute(v.withoutToken(v.deny(anyPath(), residency.NoHome, r.Class, "")))))
+}
+
+// takeOpen takes routes on which nobody has to say who is calling.
+func (t *translation) takeOpen(routes []*routev3.Route) *xdsmatcherv3.Matcher_OnMatch {
+	for _, r := range routes {
+		t.withoutToken(r)
+	}
+	return t.takeList(routes)
+}
+
+// classes is the list of class routes of one home.
+func (v view) classes(home string) []*routev3.Route {
+	var out []*routev3.Route
+	for i, r := range v.Table.Routes() {
+		if r.Subject == residency.SubjectCaller || r.Subject == residency.SubjectUser {
+			out = append(out, v.cell(routeMatch(r.Match), r, home, home, func(t *residency.Table, entry string) residency.Decision {
+				return t.DecideRoute(i, residency.Query{Home: home, Entry: entry})
+			})...)
+		}
+	}
+	return append(out, v.deny(anyPath(), residency.NoClass, "", home))
+}
+
+// judgement asks a table about one cell at one entry.
+type judgement func(t *residency.Table, entry string) residency.Decision
+
+// cell is one decision as routes that share a match: the way, if there is one,
+// and the refusal.
+func (v view) cell(m *routev3.RouteMatch, r residency.Route, owner, home string, ask judgement) []*routev3.Route {
+	if v.peer {
+		return v.peerCell(m, r, owner, home, ask)
+	}
+	d := ask(v.Table, v.region.Name)
+	if !d.Allowed() {
+		return []*routev3.Route{v.deny(m, v.opening(d.Reason, ask), r.Class, subjectHome(r, home))}
+	}
+	return v.sessions(v.forward(m, r, owner, home, d.Serve), r, d.Rule)
+}
+
+// peerCell serves from this region what other entries may send here. The entry
+// is the region in the client's certificate.
+func (v view) peerCell(m *routev3.RouteMatch, r residency.Route, owner, home string, ask judgement) []*routev3.Route {
+	var entries []string
+	var rule *residency.Rule
+	for _, region := range v.Topology.Regions {
+		if d := ask(v.Table, region.Name); d.Allowed() && slices.Contains(d.Serve, v.region.Name) {
+			entries, rule = append(entries, regexp.QuoteMeta(region.Name)), d.Rule
+		}
+	}
+	own := ask(v.Table, v.region.Name)
+	why := own.Reason
+	if own.Allowed() {
+		why = residency.Forbidden
+	}
+	if len(entries) == 0 {
+		return []*routev3.Route{v.deny(m, v.opening(why, ask), r.Class, subjectHome(r, home))}
+	}
+	from := cloneMatch(m)
+	from.Headers = append(from.Headers, headerIs(entryHeader, v.sanRegex("(?:"+strings.Join(entries, "|")+")", Gateway, Sidecar)))
+	routes := v.sessions(v.forward(from, r, owner, home, []string{v.region.Name}), r, rule)
+	return append(routes, v.deny(m, residency.EntryNotAllowed, r.Class, subjectHome(r, home)))
+}
+
+// opening turns a denial into region-unavailable while what it denies is on its
+// way to being allowed.
+func (t *translation) opening(why residency.Reason, ask judgement) residency.Reason {
+	if t.Opening != nil && ask(t.Opening, t.region.Name).Allowed() {
+		return residency.RegionUnavailable
+	}
+	return why
+}
+
+// subjectHome is the home to show in a refusal: the caller's, if it is the
+// caller's data.
+func subjectHome(r residency.Route, home string) string {
+	if r.Subject == residency.SubjectCaller {
+		return home
+	}
+	return ""
+}
+
+// sessions bounds a long-lived route to the rule's maxAge. The bound is spread
+// over the last eighth of it, so that sessions that began together do not end
+// together: each variant takes its share of the new streams.
+func (t *translation) sessions(route *routev3.Route, r residency.Route, rule *residency.Rule) []*routev3.Route {
+	action := route.GetRoute()
+	if !r.LongLived || rule == nil || rule.MaxAge == 0 || action == nil {
+		return []*routev3.Route{route}
+	}
+	const shares = 4
+	var out []*routev3.Route
+	for i := range shares {
+		v := cloneRoute(route)
+		age := rule.MaxAge - rule.MaxAge/8*time.Duration(i)/(shares-1)
+		v.GetRoute().MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: durationpb.New(age)}
+		if left := shares - i; left > 1 {
+			v.Match.RuntimeFraction = &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{
+				Numerator: uint32(1_000_000 / left), Denominator: typev3.FractionalPercent_MILLION,
+			}}
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// forward is a route to the first of the serving regions that can serve.
+// owner names whose long-lived sessions these are; home is empty where no
+// caller is known.
+func (t *translation) forward(m *routev3.RouteMatch, r residency.Route, owner, home string, serve []string) *routev3.Route {
+	reachable := t.reachable(r.Service, serve)
+	if len(reachable) == 0 {
+		return t.deny(m, residency.NoBackend, r.Class, home)
+	}
+	d := destination{service: r.Service, regions: reachable}
+	if r.Match.GRPCService != "" {
+		d.proto = http2
+	}
+	action := &routev3.RouteAction{Timeout: durationpb.New(shortTimeout)}
+	if r.LongLived {
+		action.Timeout, action.IdleTimeout = durationpb.New(0), durationpb.New(idleTimeout)
+		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: t.liveCluster(owner, r, d)}
+	} else {
+		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: t.routeCluster(d)}
+	}
+	route := &routev3.Route{
+		Match:  m,
+		Action: &routev3.Route_Route{Route: action},
+		// What Envoy itself answers on this route, it answers because no allowed
+		// region could.
+		Metadata:             t.explain(residency.RegionUnavailable, r.Class, subjectHome(r, home)),
+		TypedPerFilterConfig: map[string]*anypb.Any{authzFilterName: t.agentCheck(r)},
+	}
+	if len(reachable) == 1 && reachable[0] == t.region.Name {
+		route.RequestHeadersToRemove = t.lastHopRemovals()
+	}
+	if t.Topology.Expose {
+		route.ResponseHeadersToAdd = t.shown(r, home, reachable)
+	}
+	return route
+}
+
+// reachable keeps the regions that have a backend for the service, and a peer
+// gateway where they are not this one.
+func (t *translation) reachable(service string, serve []string) []string {
+	var out []string
+	for _, name := range serve {
+		region, ok := t.Topology.Region(name)
+		if ok && len(region.Backends[service]) > 0 && (name == t.region.Name || region.Peer != "") {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// lastHopRemovals: tokens end here, unless the operator's IM servers check them.
+func (t *translation) lastHopRemovals() []string {
+	out := []string{entryHeader}
+	for _, i := range t.Topology.Issuers {
+		if i.Forward {
+			return out
+		}
+	}
+	return append(out, "authorization")
+}
+
+// shown are the response headers that a deployment may ask for. With a list of
+// regions only the last hop knows which one served.
+func (t *translation) shown(r residency.Route, home string, regions []string) []*corev3.HeaderValueOption {
+	region := setHeader("x-domicile-region", regions[0])
+	if len(regions) > 1 {
+		region = setHeader("x-domicile-region", t.region.Name)
+		region.AppendAction = corev3.HeaderValueOption_ADD_IF_ABSENT
+	}
+	out := []*corev3.HeaderValueOption{region}
+	if home != "" {
+		out = append(out, setHeader(homeHeader, home))
+	}
+	return out
+}
+
+func setHeader(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
+
+// agentCheck asks the agent for routes whose subject is named in the path, and
+// leaves all others alone.
+func (t *translation) agentCheck(r residency.Route) *anypb.Any {
+	if r.Subject != residency.SubjectUser {
+		return t.pack(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_Disabled{Disabled: true}})
+	}
+	return t.pack(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_CheckSettings{
+		CheckSettings: &extauthzv3.CheckSettings{ContextExtensions: map[string]string{
+			"class": r.Class, "template": r.Match.PathTemplate, "policy": t.digest(),
+		}},
+	}})
+}
+
+// withoutToken exempts a route from token verification. Only routes that end in
+// a denial, or serve without knowing a caller, may have it.
+func (t *translation) withoutToken(r *routev3.Route) *routev3.Route {
+	if r.TypedPerFilterConfig == nil {
+		r.TypedPerFilterConfig = map[string]*anypb.Any{}
+	}
+	r.TypedPerFilterConfig[tokenFilterName] = t.pack(&jwtv3.PerRouteConfig{RequirementSpecifier: &jwtv3.PerRouteConfig_Disabled{Disabled: true}})
+	return r
+}
+
+// deny answers with a reason. The listener's local reply makes the body from
+// the route's metadata.
+func (t *translation) deny(m *routev3.RouteMatch, why residency.Reason, class, home string) *routev3.Route {
+	return &routev3.Route{
+		Match:    m,
+		Action:   &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: uint32(why.Status())}},
+		Metadata: t.explain(why, class, home),
+		TypedPerFilterConfig: map[string]*anypb.Any{authzFilterName: t.pack(&extauthzv3.ExtAuthzPerRoute{
+			Override: &extauthzv3.ExtAuthzPerRoute_Disabled{Disabled: true},
+		})},
+	}
+}
+
+func (t *translation) explain(why residency.Reason, class, home string) *corev3.Metadata {
+	fields := map[string]string{"reason": string(why), "title": why.Title()}
+	if class != "" {
+		fields["class"] = class
+	}
+	if home != "" {
+		fields["home"] = home
+	}
+	return metadata(fields)
+}
+
+func metadata(fields map[string]string) *corev3.Metadata {
+	s := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+	for k, v := range fields {
+		s.Fields[k] = structpb.NewStringValue(v)
+	}
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{metadataKey: s}}
+}
+
+// streamID names a class route for its long-lived sessions, by meaning, not by
+// its place in the list: a route moved, or another one added, closes nothing.
+func streamID(r residency.Route, t *translation, regions []string) string {
+	countries := map[string]string{}
+	for _, name := range regions {
+		region, _ := t.Topology.Region(name)
+		countries[name] = region.Country
+	}
+	body, err := json.Marshal(struct {
+		Match     residency.Match
+		Subject   residency.Subject
+		Carries   []string
+		Countries map[string]string
+	}{r.Match, r.Subject, r.Carries, countries})
+	if err != nil {
+		t.fail(fmt.Errorf("name sessions of class %s: %w", r.Class, err))
+	}
+	sum := sha256.Sum256(body)
+	return r.Class + "/" + hex.EncodeToString(sum[:4])
+}
+
+func liveName(owner, stream string, d destination) string {
+	return strings.Join([]string{"live", owner, stream, d.name()}, "/")
+}
