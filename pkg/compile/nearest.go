@@ -22,7 +22,7 @@ func (b *builder) unknown(t policy.Text, code, what string, candidates []string)
 // nearest returns the candidate within few edits of name, the first in order of
 // the alphabet among equals, or "" when none is near.
 func nearest(name string, candidates []string) string {
-	best, limit := "", max(1, len(name)/3)+1
+	best, limit := "", (len(name)+2)/3+1
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
 		if d := distance(name, c); d < limit {
 			best, limit = c, d
