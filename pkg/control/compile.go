@@ -1,0 +1,88 @@
+package control
+
+import (
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/domicile-dev/domicile/pkg/envoy"
+	"github.com/domicile-dev/domicile/pkg/leakcheck"
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policytest"
+	"github.com/domicile-dev/domicile/pkg/release"
+	"github.com/domicile-dev/domicile/pkg/residency"
+	"github.com/domicile-dev/domicile/pkg/topology"
+	"github.com/domicile-dev/domicile/pkg/xds"
+)
+
+// compiled is a policy that passed every check, ready to publish. It is not
+// changed after it was made.
+type compiled struct {
+	table    *residency.Table
+	next     time.Time // when the next transfer lapses; zero: none will
+	warnings []policy.Problem
+	final    map[xds.Group]*xds.Snapshot
+	// step makes the snapshot of one group for the table of a revoke step.
+	step func(xds.Group, *residency.Table) (*xds.Snapshot, error)
+}
+
+// releaseBuilder is the buildFunc that runs package release, as the offline
+// commands do.
+func releaseBuilder(overlay *topology.Overlay) buildFunc {
+	return func(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
+		r := release.Build(release.Input{FS: files, At: at, Overlay: overlay, Strict: strict})
+		if !r.Publishable() {
+			return nil, &Refusal{Problems: r.Problems, Leaks: r.Leaks}
+		}
+		if strict {
+			if report := policytest.Run(r.Set, r.Table); !report.OK() {
+				return nil, &Refusal{Problems: r.Problems, tests: &report}
+			}
+		}
+		p := &compiled{table: r.Table, next: r.NextBoundary, warnings: r.Problems, final: make(map[xds.Group]*xds.Snapshot, len(r.Nodes))}
+		for n, res := range r.Nodes {
+			s, err := snapshot(r.Table, res)
+			if err != nil {
+				return nil, &Refusal{Error: fmt.Sprintf("encode %s: %v", n, err)}
+			}
+			p.final[xds.Group{Region: n.Region, Role: n.Role}] = s
+		}
+		opening, top := r.Table, r.Topology
+		p.step = func(g xds.Group, meet *residency.Table) (*xds.Snapshot, error) {
+			return step(envoy.Input{Table: meet, Opening: opening, Topology: top, Node: envoy.Node{Region: g.Region, Role: g.Role}})
+		}
+		return p, nil
+	}
+}
+
+// step translates a step of a roll-out and proves that it leaks nothing, as the
+// policy itself was proved.
+func step(in envoy.Input) (*xds.Snapshot, error) {
+	res, err := envoy.Translate(in)
+	if err != nil {
+		return nil, err
+	}
+	leaks := leakcheck.Check(leakcheck.Config{
+		Listeners: res.Listeners, Clusters: res.Clusters, Routes: res.Routes, Extensions: res.Extensions,
+	}, in.Table, in.Topology, in.Node.Region)
+	if len(leaks) > 0 {
+		return nil, fmt.Errorf("the step leaks: %s", leaks[0])
+	}
+	return snapshot(in.Table, res)
+}
+
+func snapshot(t *residency.Table, res *envoy.Resources) (*xds.Snapshot, error) {
+	byType, err := res.ByType()
+	if err != nil {
+		return nil, err
+	}
+	out := &xds.Snapshot{Table: t.Digest(), Resources: make(map[string][]xds.Resource, len(byType))}
+	for url, list := range byType {
+		resources := make([]xds.Resource, len(list))
+		for i, x := range list {
+			resources[i] = xds.Resource{Name: x.Name, Version: x.Version, Body: x.Body}
+		}
+		out.Resources[url] = resources
+	}
+	return out, nil
+}

@@ -1,0 +1,135 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/store"
+	"github.com/domicile-dev/domicile/pkg/topology"
+	"github.com/domicile-dev/domicile/pkg/xds"
+)
+
+// Publisher takes what the proxies are to run; *xds.Server is one. Publish must
+// not block on any proxy, and empties the proxies of a group that is missing.
+// The map and what it holds are not changed afterwards.
+type Publisher interface {
+	Publish(map[xds.Group]*xds.Target)
+	Proxies() []xds.Proxy
+}
+
+// Config is what a Controller works with. Store and Publisher are required.
+type Config struct {
+	Store     store.Store
+	Publisher Publisher
+	// Overlay holds local stand-ins, applied after a bundle was verified.
+	Overlay *topology.Overlay
+	Log     *slog.Logger          // default: slog.Default()
+	Metrics prometheus.Registerer // default: a registry of its own
+	Now     func() time.Time      // default: time.Now
+}
+
+// Controller follows the store and carries out changes.
+type Controller struct {
+	store     store.Store
+	publisher Publisher
+	log       *slog.Logger
+	now       func() time.Time
+	build     buildFunc
+	metrics   *metrics
+	rollouts  *rollouts
+	status    board
+	changing  chan struct{} // holds one token for each change being checked
+}
+
+// buildFunc compiles and checks the files of a bundle for an instant. A result
+// with errors or leaks is a Refusal and nothing else. Strict refuses transfers
+// that have lapsed already and runs the policy tests.
+type buildFunc func(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal)
+
+// changesAtOnce bounds how many bundles of operators are checked at once: the
+// loop must get its share of the machine.
+const changesAtOnce = 2
+
+// New returns a Controller; Run starts it.
+func New(cfg Config) *Controller {
+	c := &Controller{
+		store: cfg.Store, publisher: cfg.Publisher, log: cfg.Log, now: cfg.Now, build: releaseBuilder(cfg.Overlay),
+		changing: make(chan struct{}, changesAtOnce),
+	}
+	if c.log == nil {
+		c.log = slog.Default()
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = prometheus.NewRegistry()
+	}
+	c.rollouts = &rollouts{log: c.log}
+	c.status.store = StoreStatus{Since: c.now()}
+	c.metrics = newMetrics(cfg.Metrics, c)
+	return c
+}
+
+// Status tells what this replica runs.
+func (c *Controller) Status() Status {
+	p, s, r := c.status.read()
+	out := Status{Policy: p, Store: s, Refused: r, Proxies: c.publisher.Proxies()}
+	if out.Proxies == nil {
+		out.Proxies = []xds.Proxy{}
+	}
+	return out
+}
+
+// Ready tells whether a policy is in force here.
+func (c *Controller) Ready() bool {
+	p, _, _ := c.status.read()
+	return p != nil
+}
+
+// History returns the newest records first.
+func (c *Controller) History(ctx context.Context, limit int) ([]store.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	return c.store.History(ctx, limit)
+}
+
+// Bundle returns the archive of that digest; store.ErrNotFound when there is none.
+func (c *Controller) Bundle(ctx context.Context, digest string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	return c.store.Bundle(ctx, digest)
+}
+
+// open reads a bundle from the store and verifies it.
+func (c *Controller) open(ctx context.Context, digest string) (*bundle.Bundle, error) {
+	archive, err := c.store.Bundle(ctx, digest)
+	if err != nil {
+		return nil, fmt.Errorf("read bundle %s: %w", digest, err)
+	}
+	b, err := bundle.Open(archive, digest)
+	if err != nil {
+		return nil, fmt.Errorf("verify bundle %s: %w", digest, err)
+	}
+	return b, nil
+}
+
+// compile runs build, measured, and turns a panic in it into a refusal: a bundle
+// that trips a bug must not take the control plane down on every restart.
+func (c *Controller) compile(files fs.FS, at time.Time, strict bool) (p *compiled, why *Refusal) {
+	start := time.Now()
+	defer func() {
+		c.metrics.compile.Observe(time.Since(start).Seconds())
+		if v := recover(); v != nil {
+			c.log.Error("bug: compiling a bundle panicked", "panic", v)
+			p, why = nil, &Refusal{Error: fmt.Sprintf("compile bundle: internal error: %v", v)}
+		}
+	}()
+	return c.build(files, at, strict)
+}
