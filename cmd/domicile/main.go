@@ -1,0 +1,10 @@
+// Domicile is the command that people type; package cli says what it does.
+package main
+
+import (
+	"os"
+
+	"github.com/domicile-dev/domicile/pkg/cli"
+)
+
+func main() { os.Exit(cli.Main()) }

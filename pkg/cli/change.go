@@ -1,0 +1,276 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/domicile-dev/domicile/pkg/control"
+	"github.com/domicile-dev/domicile/pkg/leakcheck"
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policytest"
+	"github.com/domicile-dev/domicile/pkg/store"
+)
+
+// changed is the answer to a change.
+type changed struct {
+	versioned
+	control.Outcome
+	Proxies *control.Spread `json:"proxies,omitempty"`
+}
+
+// by is who changes the policy, why, and how long to wait for the proxies.
+type by struct {
+	author, message, commit string
+	wait                    time.Duration
+}
+
+func (b *by) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&b.author, "author", "", "who makes the change (default $DOMICILE_AUTHOR, else $USER; over mTLS the certificate says it)")
+	f.StringVarP(&b.message, "message", "m", "", "why, for the history")
+	f.StringVar(&b.commit, "commit", "", "git commit of the policy directory, for the history")
+	f.DurationVar(&b.wait, "wait", 0, "wait until the connected proxies run it, at most this long")
+}
+
+func (b *by) query(a *app) url.Values {
+	q := url.Values{"author": {cmp.Or(b.author, a.Getenv("DOMICILE_AUTHOR"), a.Getenv("USER"))}}
+	if b.message != "" {
+		q.Set("message", b.message)
+	}
+	if b.commit != "" {
+		q.Set("commit", b.commit)
+	}
+	if b.wait > 0 {
+		q.Set("wait", b.wait.String())
+	}
+	return q
+}
+
+func (a *app) applyCommand() *cobra.Command {
+	var (
+		r    remote
+		b    by
+		base int64
+	)
+	cmd := &cobra.Command{
+		Use:   "apply DIR",
+		Short: "Check a policy directory and make it the policy in force",
+		Long: `Check a policy directory like lint and test do, leak check included, and make it
+the policy in force. Nothing is sent when anything is found; the control plane
+checks it once more and publishes all or nothing.
+
+If somebody else changes the policy between the reading of the present one and
+the write, nothing is changed and the exit code is 6. With --base the change is
+made only on top of that sequence. Applying what is in force already records
+nothing.`,
+		Example: `  domicile apply policies --control https://control.example.com:8443 \
+    --cert me.pem --key me-key.pem --ca ca.pem -m "TR: messages stay home"
+  domicile apply policies --dir /tmp/demo --wait 5s`,
+		Args: args("DIR"),
+	}
+	r.flags(cmd)
+	b.flags(cmd)
+	cmd.Flags().Int64Var(&base, "base", -1, "sequence that this change is made on top of (default: the present one)")
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		c, err := a.client(cmd, r)
+		if err != nil {
+			return err
+		}
+		l, err := a.checked(cmd, args[0])
+		if err != nil {
+			return err
+		}
+		q := b.query(a)
+		if base < 0 {
+			s, err := c.status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			base = int64(s.Store.Sequence)
+		}
+		q.Set("base", strconv.FormatInt(base, 10))
+		q.Set("digest", l.Bundle.Digest())
+		fmt.Fprintf(a.Err, "sending bundle %s on top of sequence %d\n", short(l.Bundle.Digest()), base)
+		return a.change(cmd, c, "v1/apply", q, l.Bundle.Archive(), l.place, b.wait)
+	})
+	return cmd
+}
+
+// checked is a directory that passed lint, tests and leak check. What was found
+// is printed otherwise.
+func (a *app) checked(cmd *cobra.Command, dir string) (*local, error) {
+	l, err := a.read(cmd, dir, judged{strict: true})
+	if err != nil {
+		return nil, err
+	}
+	if !l.good() {
+		if err := a.lintOutput(l); err != nil {
+			return nil, err
+		}
+		return nil, withCode(CodeFindings, "%s has errors; nothing was sent", l.dir)
+	}
+	report := policytest.Run(l.Set, l.Table)
+	if !report.OK() {
+		if err := a.testOutput(l, report); err != nil {
+			return nil, err
+		}
+		return nil, withCode(CodeFindings, "policy tests of %s fail; nothing was sent", l.dir)
+	}
+	fmt.Fprintf(a.Err, "checked %s: %s, %s passed, no leak in %s\n", l.dir,
+		count(len(l.Set.Files), "file"), count(report.Passed, "test"), count(len(l.Nodes), "Envoy configuration"))
+	return l, nil
+}
+
+func (a *app) rollbackCommand() *cobra.Command {
+	var (
+		r remote
+		b by
+	)
+	cmd := &cobra.Command{
+		Use:   "rollback [SEQUENCE]",
+		Short: "Put an earlier policy in force again, under a new sequence",
+		Long: `Put the content of an earlier sequence in force again, under a new sequence; the
+history stays complete. Without SEQUENCE it is the one before the present one.
+The policy is checked like any change: what has lapsed since does not come back.`,
+		Example: `  domicile rollback --control https://control.example.com:8443
+  domicile rollback 17 --dir /tmp/demo -m "18 refuses logins"`,
+		Args: func(cmd *cobra.Command, got []string) error {
+			if len(got) > 1 {
+				return usage(cmd, "unexpected argument %q", got[1])
+			}
+			return nil
+		},
+	}
+	r.flags(cmd)
+	b.flags(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		q := b.query(a)
+		if len(args) == 1 {
+			n, err := strconv.ParseUint(args[0], 10, 63)
+			if err != nil || n == 0 {
+				return usage(cmd, "%q is no sequence; domicile history lists them", args[0])
+			}
+			q.Set("to", args[0])
+		}
+		c, err := a.client(cmd, r)
+		if err != nil {
+			return err
+		}
+		if _, err := c.status(cmd.Context()); err != nil { // who does not answer this is unreachable
+			return err
+		}
+		return a.change(cmd, c, "v1/rollback", q, []byte{}, place{}, b.wait)
+	})
+	return cmd
+}
+
+// change asks for a change and shows what became of it.
+func (a *app) change(cmd *cobra.Command, c *client, path string, q url.Values, body []byte, p place, wait time.Duration) error {
+	data, err := c.call(cmd.Context(), changeTime+wait, path, q, body)
+	var no *rejected
+	if errors.As(err, &no) {
+		if err := a.showRejected(no, p); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	out := changed{versioned: v1()}
+	if err := c.decode(data, &out); err != nil {
+		return err
+	}
+	p.text(a.Err, out.Warnings)
+	return a.emit(out, func(w io.Writer) {
+		switch {
+		case out.Unchanged:
+			fmt.Fprintf(w, "Unchanged: sequence %d holds this bundle already.\n", out.Sequence)
+		case out.RollbackOf != 0:
+			fmt.Fprintf(w, "Rolled back to the content of sequence %d, as sequence %d.\n", out.RollbackOf, out.Sequence)
+		default:
+			fmt.Fprintf(w, "Applied as sequence %d.\n", out.Sequence)
+		}
+		fmt.Fprintf(w, "  table   %s\n  bundle  %s\n", out.Table, out.Bundle)
+		if s := out.Proxies; s != nil {
+			fmt.Fprintf(w, "  proxies %d run it, %d do not yet\n", s.Synced, s.Pending)
+		}
+	})
+}
+
+// showRejected prints why a change was rejected, as a result.
+func (a *app) showRejected(no *rejected, p place) error {
+	v := struct {
+		versioned
+		Problems []problemJSON       `json:"problems"`
+		Leaks    []leakcheck.Finding `json:"leaks"`
+		Tests    *policytest.Report  `json:"tests,omitempty"`
+		Error    string              `json:"error,omitempty"`
+	}{v1(), p.json(no.Problems), no.Leaks, no.Tests, no.Cause}
+	return a.emit(v, func(w io.Writer) {
+		p.text(w, append(append([]policy.Problem{}, no.Problems...), leakProblems(no.Leaks)...))
+		if no.Tests != nil {
+			no.Tests.Text(cleaner{w})
+		}
+	})
+}
+
+func (a *app) historyCommand() *cobra.Command {
+	var (
+		r     remote
+		limit int
+	)
+	cmd := &cobra.Command{
+		Use:   "history",
+		Short: "List the policies that were in force, newest first",
+		Long: `List the policies that were in force, newest first: sequence, when, by whom, the
+digest of what they mean (table) and of their files (bundle), and why.`,
+		Example: `  domicile history --dir /tmp/demo
+  domicile history --limit 100 --output json --control https://control.example.com:8443`,
+		Args: args(),
+	}
+	r.flags(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 20, "how many, 1 to 1000")
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		if limit < 1 || limit > 1000 {
+			return usage(cmd, "--limit %d is not between 1 and 1000", limit)
+		}
+		c, err := a.client(cmd, r)
+		if err != nil {
+			return err
+		}
+		records := []store.Record{}
+		if err := c.ask(cmd.Context(), "v1/history", url.Values{"limit": {strconv.Itoa(limit)}}, &records); err != nil {
+			return err
+		}
+		v := struct {
+			versioned
+			Records []store.Record `json:"records"`
+		}{v1(), records}
+		return a.emit(v, func(w io.Writer) { a.historyText(w, records) })
+	})
+	return cmd
+}
+
+func (a *app) historyText(w io.Writer, records []store.Record) {
+	if len(records) == 0 {
+		fmt.Fprintln(w, "No policy was ever applied.")
+		return
+	}
+	t := newTable("SEQUENCE", "APPLIED", "AUTHOR", "TABLE", "BUNDLE", "MESSAGE")
+	for _, r := range records {
+		message := r.Message
+		if r.RollbackOf != 0 {
+			message = fmt.Sprintf("(rollback to %d) %s", r.RollbackOf, message)
+		}
+		when := fmt.Sprintf("%s (%s ago)", r.At.UTC().Format("2006-01-02T15:04:05Z"), a.age(r.At))
+		t.row(strconv.FormatUint(r.Sequence, 10), when, r.Author, trimDigest(r.Table), trimDigest(r.Bundle), message)
+	}
+	t.write(w)
+}

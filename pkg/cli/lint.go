@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/domicile-dev/domicile/pkg/cli/sarif"
+	"github.com/domicile-dev/domicile/pkg/leakcheck"
+	"github.com/domicile-dev/domicile/pkg/policy"
+)
+
+type lintResult struct {
+	versioned
+	Problems []problemJSON       `json:"problems"`
+	Leaks    []leakcheck.Finding `json:"leaks"`
+	Errors   int                 `json:"errors"`
+	Warnings int                 `json:"warnings"`
+	Files    int                 `json:"files"`
+	Table    string              `json:"table,omitempty"`  // digest of what the files mean
+	Bundle   string              `json:"bundle,omitempty"` // digest of the files
+}
+
+func (a *app) lintCommand() *cobra.Command {
+	var j judged
+	cmd := &cobra.Command{
+		Use:   "lint DIR",
+		Short: "Check a policy directory and report every problem at once",
+		Long: `Check a policy directory the way the control plane does: read it strictly,
+compile it, make every Envoy's configuration of it, and prove that no route in it
+leaves the regions that the policy allows. Every problem is reported at once,
+with file, line, column, a stable code and what to do.
+
+Warnings do not change the exit code. Transfers that have lapsed are errors here:
+new work must not rely on them.`,
+		Example: `  domicile lint policies
+  domicile lint policies --output sarif >domicile.sarif
+  domicile lint policies --output json | jq '.problems[] | {file, line, code}'`,
+		Args: args("DIR"),
+	}
+	j.flags(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		j.strict = true
+		l, err := a.read(cmd, args[0], j)
+		if err != nil {
+			return err
+		}
+		if err := a.lintOutput(l); err != nil {
+			return err
+		}
+		if !l.good() {
+			return &silent{CodeFindings}
+		}
+		return nil
+	}, "sarif", "github", "junit")
+	return cmd
+}
+
+func (a *app) lintOutput(l *local) error {
+	all := slices.Concat(l.Problems, leakProblems(l.Leaks))
+	switch a.output {
+	case "sarif":
+		var findings []sarif.Finding
+		for _, q := range all {
+			findings = append(findings, sarif.Finding{
+				File: l.shown(q.File), Line: q.Line, Column: q.Column, Code: q.Code,
+				Error: q.Severity == policy.Error, Message: q.Message, Fix: q.Fix,
+			})
+		}
+		return sarif.Write(a.Out, currentVersion(), findings)
+	case "github":
+		l.github(a.Out, all)
+		return nil
+	case "junit":
+		return writeJUnit(a.Out, l.junit(all))
+	}
+	r := lintResult{versioned: v1(), Problems: l.json(l.Problems), Leaks: l.Leaks}
+	if r.Leaks == nil {
+		r.Leaks = []leakcheck.Finding{}
+	}
+	for _, q := range all {
+		if q.Severity == policy.Error {
+			r.Errors++
+		} else {
+			r.Warnings++
+		}
+	}
+	if l.Set != nil {
+		r.Files = len(l.Set.Files)
+	}
+	if l.good() {
+		r.Table, r.Bundle = l.Table.Digest(), l.Bundle.Digest()
+	}
+	return a.emit(r, func(w io.Writer) {
+		l.text(w, all)
+		fmt.Fprintf(w, "Checked %s: %s, %s.", count(r.Files, "file"), count(r.Errors, "error"), count(r.Warnings, "warning"))
+		if l.good() {
+			fmt.Fprintf(w, " No leak in %s.", count(len(l.Nodes), "Envoy configuration"))
+		}
+		fmt.Fprintln(w)
+	})
+}
+
+// leakProblems gives leaks the form of problems: they lie in no file, since it
+// is our own translation that failed its proof.
+func leakProblems(leaks []leakcheck.Finding) []policy.Problem {
+	var out []policy.Problem
+	for _, f := range leaks {
+		out = append(out, policy.Problem{
+			Code: "DP9001", Severity: policy.Error, Message: "leak: " + f.String(),
+			Fix: "this is a bug in Domicile: report it with the policy directory",
+		})
+	}
+	return out
+}

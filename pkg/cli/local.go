@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/release"
+	"github.com/domicile-dev/domicile/pkg/topology"
+)
+
+// local is a policy directory (or a bundle of one) that was read and judged.
+type local struct {
+	place
+	*release.Release
+	Bundle *bundle.Bundle // nil unless good
+	at     time.Time      // the instant of judgement
+}
+
+// judged is how a directory is to be judged.
+type judged struct {
+	at      string // instant, RFC 3339; "" is now
+	overlay string // file of local stand-ins; "" is none
+	strict  bool   // lapsed transfers are errors
+}
+
+// flags adds the flags of every command that judges a directory.
+func (j *judged) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&j.at, "at", "", "judge as of this instant (RFC 3339), instead of now")
+	cmd.Flags().StringVar(&j.overlay, "overlay", "", "file of local stand-ins for addresses and keys (overlay.json of a demo)")
+}
+
+// read judges the policy directory. Its error is a path that cannot be opened
+// or a wrong flag; what is wrong inside the files stands in Problems.
+func (a *app) read(cmd *cobra.Command, dir string, j judged) (*local, error) {
+	info, err := os.Stat(dir)
+	if missing(err) {
+		return nil, withCode(CodeUsage, "policy directory %s does not exist", dir)
+	}
+	if err != nil {
+		return nil, withCode(CodeUsage, "open policy directory: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, withCode(CodeUsage, "open policy directory: %s is a file; name the directory it lies in", dir)
+	}
+	if f, err := os.Open(dir); err != nil {
+		return nil, withCode(CodeUsage, "open policy directory: %w", err)
+	} else if err := f.Close(); err != nil {
+		return nil, withCode(CodeUsage, "open policy directory: %w", err)
+	}
+	return a.judge(cmd, os.DirFS(dir), shownDir(dir), j)
+}
+
+func (a *app) judge(cmd *cobra.Command, fsys fs.FS, shown string, j judged) (*local, error) {
+	in := release.Input{FS: fsys, At: a.Now(), Strict: j.strict}
+	if j.at != "" {
+		at, err := time.Parse(time.RFC3339, j.at)
+		if err != nil {
+			return nil, usage(cmd, "--at %q is not an instant such as 2026-11-24T00:00:00Z", j.at)
+		}
+		in.At = at
+	}
+	if j.overlay != "" {
+		data, err := os.ReadFile(j.overlay)
+		if err != nil {
+			return nil, withCode(CodeUsage, "open overlay: %w", err)
+		}
+		if in.Overlay, err = topology.ParseOverlay(data); err != nil {
+			return nil, withCode(CodeFindings, "%s: %w", j.overlay, err)
+		}
+	}
+	l := &local{place: place{shown, fsys}, Release: release.Build(in), at: in.At}
+	if l.good() {
+		var err error
+		if l.Bundle, err = bundle.New(l.Set.Files); err != nil {
+			return nil, withCode(CodeFindings, "pack %s: %w", shown, err)
+		}
+	}
+	return l, nil
+}
+
+// good tells whether the release may be used: no error and no leak. Otherwise
+// it has no table and no configuration.
+func (l *local) good() bool { return l.Publishable() }
+
+// refuse is the result of a command that needs a good release and has none.
+func (a *app) refuse(l *local) error {
+	for _, q := range l.Problems {
+		if q.Severity == policy.Error {
+			l.text(a.Err, []policy.Problem{q})
+		}
+	}
+	for _, f := range l.Leaks {
+		fmt.Fprintf(a.Err, "leak: %s\n", line(f.String()))
+	}
+	return withCode(CodeFindings, "%s does not compile; see domicile lint", l.dir)
+}
+
+// shownDir is a directory as people would type it here: relative if it lies
+// below the working directory.
+func shownDir(dir string) string {
+	wd, err := os.Getwd()
+	if err != nil || !filepath.IsAbs(dir) {
+		return filepath.ToSlash(filepath.Clean(dir))
+	}
+	rel, err := filepath.Rel(wd, dir)
+	if err != nil || strings.HasPrefix(rel, "..") {
+		return filepath.ToSlash(filepath.Clean(dir))
+	}
+	return filepath.ToSlash(rel)
+}
+
+// missing tells whether an error is that a file does not exist.
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

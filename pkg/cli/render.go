@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/domicile-dev/domicile/pkg/envoy"
+)
+
+type rendered struct {
+	versioned
+	Node       string            `json:"node"`
+	Table      string            `json:"table"`
+	Listeners  []json.RawMessage `json:"listeners"`
+	Clusters   []json.RawMessage `json:"clusters"`
+	Routes     []json.RawMessage `json:"routes"`
+	Extensions []json.RawMessage `json:"extensions"`
+}
+
+func (a *app) renderCommand() *cobra.Command {
+	var (
+		j         judged
+		node      string
+		bootstrap bool
+		spec      envoy.BootstrapSpec
+	)
+	cmd := &cobra.Command{
+		Use:   "render DIR --node REGION/ROLE",
+		Short: "Print the Envoy configuration that a policy directory becomes",
+		Long: `Print the xDS resources of one Envoy as JSON: exactly what the control plane
+would send it, after the same checks. Roles are gateway, sidecar and peer.
+
+With --bootstrap it prints one static file instead, with which an Envoy runs this
+policy without any control plane: envoy -c FILE. Its listeners need certificates:
+name them with the --node-cert, --node-key, --ca, --public-cert and --public-key
+flags (the paths are written into the file; domicile demo cert makes some).`,
+		Example: `  domicile render policies --node eu-frankfurt/gateway
+  domicile render policies --node eu-frankfurt/gateway --bootstrap \
+    --node-cert cert.pem --node-key key.pem --ca ca.pem >envoy.json`,
+		Args: args("DIR"),
+	}
+	j.flags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&node, "node", "", "REGION/ROLE, such as eu-frankfurt/gateway")
+	f.BoolVar(&bootstrap, "bootstrap", false, "print a static file that starts an Envoy")
+	f.StringVar(&spec.Admin, "admin", "127.0.0.1:9901", "host:port of Envoy's admin interface, with --bootstrap")
+	f.StringVar(&spec.Node.Certificate.File, "node-cert", "/etc/domicile/tls/cert.pem", "certificate of this Envoy, with --bootstrap")
+	f.StringVar(&spec.Node.Key.File, "node-key", "/etc/domicile/tls/key.pem", "its key")
+	f.StringVar(&spec.CA.File, "ca", "/etc/domicile/tls/ca.pem", "who may have signed a peer's certificate")
+	f.StringVar(&spec.Public.Certificate.File, "public-cert", "", "certificate that users see (default: --node-cert)")
+	f.StringVar(&spec.Public.Key.File, "public-key", "", "its key (default: --node-key)")
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		n, err := nodeOf(cmd, node)
+		if err != nil {
+			return err
+		}
+		l, err := a.read(cmd, args[0], j)
+		if err != nil {
+			return err
+		}
+		if !l.good() {
+			return a.refuse(l)
+		}
+		res := l.Nodes[n]
+		if res == nil {
+			var known []string
+			for k := range l.Nodes {
+				known = append(known, k.String())
+			}
+			return usage(cmd, "the deployment has no node %q%s", node, didYouMean(node, known, ""))
+		}
+		if bootstrap {
+			spec.ID, spec.Cluster, spec.TrustDomain = n.String()+"/static", n.Role, l.Topology.TrustDomain
+			if spec.Public.Certificate.File == "" {
+				spec.Public = spec.Node
+			}
+			return a.printBootstrap(spec, res)
+		}
+		return a.printResources(l, n, res)
+	})
+	return cmd
+}
+
+func nodeOf(cmd *cobra.Command, s string) (envoy.Node, error) {
+	region, role, ok := strings.Cut(s, "/")
+	if !ok || region == "" || role == "" {
+		if s == "" {
+			return envoy.Node{}, usage(cmd, "--node is missing")
+		}
+		return envoy.Node{}, usage(cmd, "--node %q is not REGION/ROLE, such as eu-frankfurt/gateway", s)
+	}
+	return envoy.Node{Region: region, Role: role}, nil
+}
+
+// printBootstrap writes the file as it is, whatever the form: Envoy reads it.
+func (a *app) printBootstrap(spec envoy.BootstrapSpec, res *envoy.Resources) error {
+	data, err := envoy.StaticBootstrap(spec, res)
+	if err != nil {
+		return withCode(CodeUsage, "render bootstrap: %w", err)
+	}
+	_, err = a.Out.Write(data)
+	return err
+}
+
+// printResources writes JSON for text too: the configuration has no other form.
+func (a *app) printResources(l *local, n envoy.Node, res *envoy.Resources) error {
+	r := rendered{versioned: v1(), Node: n.String(), Table: l.Table.Digest()}
+	var err error
+	if r.Listeners, err = messages(res.Listeners); err != nil {
+		return err
+	}
+	if r.Clusters, err = messages(res.Clusters); err != nil {
+		return err
+	}
+	if r.Routes, err = messages(res.Routes); err != nil {
+		return err
+	}
+	if r.Extensions, err = messages(res.Extensions); err != nil {
+		return err
+	}
+	if a.output == "text" {
+		a.output = "json"
+	}
+	return a.emit(r, nil)
+}
+
+func messages[T proto.Message](list []T) ([]json.RawMessage, error) {
+	out := []json.RawMessage{}
+	for _, m := range list {
+		data, err := envoy.JSON(m)
+		if err != nil {
+			return nil, withCode(CodeBug, "render: %w", err)
+		}
+		out = append(out, data)
+	}
+	return out, nil
+}
+
+// region is the first part of REGION/ROLE/NAME.
+func region(id string) (string, error) {
+	r, _, ok := strings.Cut(id, "/")
+	if !ok || r == "" {
+		return "", fmt.Errorf("node id %q is not REGION/ROLE/NAME", id)
+	}
+	return r, nil
+}

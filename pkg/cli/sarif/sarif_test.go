@@ -1,0 +1,80 @@
+package sarif
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+)
+
+func TestWrite(t *testing.T) {
+	findings := []Finding{
+		{File: "policies/sa.yaml", Line: 14, Column: 17, Code: "DP2107", Error: true, Message: "m", Fix: "f"},
+		{File: "policies/a b.yaml", Code: "DP1001", Message: "m"},
+		{File: "policies/sa.yaml", Line: 20, Column: 1, Code: "DP2107", Error: true, Message: "m", Fix: "f"},
+	}
+	var b bytes.Buffer
+	if err := Write(&b, "1.2.3", findings); err != nil {
+		t.Fatal(err)
+	}
+	report, err := sarif.FromBytes(b.Bytes(), sarif.WithStrictValidation())
+	if err != nil {
+		t.Fatalf("the report does not read back: %v\n%s", err, b.Bytes())
+	}
+	if err := report.Validate(); err != nil {
+		t.Errorf("the report breaks the schema: %v", err)
+	}
+	var got struct {
+		Runs []struct {
+			ColumnKind string
+			Results    []struct {
+				RuleID              string `json:"ruleId"`
+				RuleIndex           int
+				Level               string
+				Message             struct{ Text string }
+				PartialFingerprints map[string]string
+				Locations           []struct {
+					PhysicalLocation struct {
+						ArtifactLocation struct{ URI string }
+						Region           struct{ StartLine, StartColumn int }
+					}
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	run := got.Runs[0]
+	if run.ColumnKind != "unicodeCodePoints" {
+		t.Errorf("columnKind %q", run.ColumnKind)
+	}
+	var rows [][]any
+	fingerprints := map[string]bool{}
+	for _, r := range run.Results {
+		at := r.Locations[0].PhysicalLocation
+		rows = append(rows, []any{r.RuleID, r.RuleIndex, r.Level, r.Message.Text, at.ArtifactLocation.URI, at.Region.StartLine, at.Region.StartColumn})
+		fingerprints[r.PartialFingerprints["domicile/v1"]] = true
+	}
+	want := [][]any{
+		{"DP2107", 0, "error", "m\nfix: f", "policies/sa.yaml", 14, 17},
+		{"DP1001", 1, "warning", "m", "policies/a%20b.yaml", 1, 1},
+		{"DP2107", 0, "error", "m\nfix: f", "policies/sa.yaml", 20, 1},
+	}
+	if d := cmp.Diff(want, rows); d != "" {
+		t.Error(d)
+	}
+	if len(fingerprints) != len(findings) {
+		t.Errorf("%d fingerprints for %d findings", len(fingerprints), len(findings))
+	}
+}
+
+func TestFingerprintIgnoresLine(t *testing.T) {
+	a := fingerprint(Finding{File: "f", Line: 1, Code: "c", Message: "m"}, map[string]int{})
+	b := fingerprint(Finding{File: "f", Line: 9, Code: "c", Message: "m"}, map[string]int{})
+	if a != b {
+		t.Errorf("a finding that moved is another one: %s, %s", a, b)
+	}
+}

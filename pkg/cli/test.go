@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/domicile-dev/domicile/pkg/policytest"
+)
+
+type testResult struct {
+	versioned
+	policytest.Report
+	Table string `json:"table"`
+}
+
+func (a *app) testCommand() *cobra.Command {
+	var j judged
+	var coverage int
+	cmd := &cobra.Command{
+		Use:   "test DIR",
+		Short: "Run the policy tests of a directory",
+		Long: `Run the PolicyTest files of a policy directory against the compiled policy and
+show which rules they reach. A case whose rule never ran fails: it would prove
+nothing. With --min-coverage a smaller share of reached rules is a failure too.`,
+		Example: `  domicile test policies
+  domicile test policies --min-coverage 100
+  domicile test policies --output junit >policy-tests.xml`,
+		Args: args("DIR"),
+	}
+	j.flags(cmd)
+	cmd.Flags().IntVar(&coverage, "min-coverage", 0, "least share of rules that the cases must reach, in percent")
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		if coverage < 0 || coverage > 100 {
+			return usage(cmd, "--min-coverage %d is no percentage", coverage)
+		}
+		l, err := a.read(cmd, args[0], j)
+		if err != nil {
+			return err
+		}
+		if !l.good() {
+			return a.refuse(l)
+		}
+		r := policytest.Run(l.Set, l.Table)
+		for i := range r.Cases {
+			r.Cases[i].File = l.shown(r.Cases[i].File)
+		}
+		if err := a.testOutput(l, r); err != nil {
+			return err
+		}
+		switch {
+		case !r.OK():
+			return &silent{CodeFindings}
+		case len(r.Cases) == 0:
+			return withCode(CodeFindings, "%s holds no policy test, so nothing was tested", l.dir)
+		case r.Coverage.Percent() < coverage:
+			return withCode(CodeFindings, "the cases reach %d %% of the rules, less than %d %%", r.Coverage.Percent(), coverage)
+		}
+		return nil
+	}, "junit")
+	return cmd
+}
+
+func (a *app) testOutput(l *local, r policytest.Report) error {
+	if a.output == "junit" {
+		return writeJUnit(a.Out, junitTests(r))
+	}
+	return a.emit(testResult{v1(), r, l.Table.Digest()}, func(w io.Writer) { r.Text(cleaner{w}) })
+}
+
+func junitTests(r policytest.Report) junitSuite {
+	s := junitSuite{Name: "domicile test", Tests: len(r.Cases), Failures: r.Failed}
+	for _, c := range r.Cases {
+		j := junitCase{Name: c.Name, ClassName: c.File, File: c.File, Line: c.Line}
+		if !c.Pass {
+			j.Failure = &junitFailure{Message: c.Message, Type: "policy test", Text: fmt.Sprintf("want %s, got %s", c.Want, c.Got)}
+		}
+		s.Cases = append(s.Cases, j)
+	}
+	return s
+}
+
+// cleaner passes text on with its control characters made visible.
+type cleaner struct{ w io.Writer }
+
+func (c cleaner) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(c.w, clean(string(p))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

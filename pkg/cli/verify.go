@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/domicile-dev/domicile/pkg/leakcheck"
+)
+
+type verified struct {
+	versioned
+	Node     string              `json:"node"`
+	Region   string              `json:"region"`
+	Findings []leakcheck.Finding `json:"findings"`
+	// What was judged, so that "no leak" in nothing cannot be mistaken for proof.
+	Listeners int    `json:"listeners"`
+	Routes    int    `json:"routes"`
+	Clusters  int    `json:"clusters"`
+	Policy    string `json:"policy"`
+}
+
+// mostDump bounds a configuration dump, in bytes.
+const mostDump = 512 << 20
+
+func (a *app) verifyCommand() *cobra.Command {
+	var (
+		j            judged
+		src          source
+		admin, where string
+	)
+	cmd := &cobra.Command{
+		Use:   "verify --envoy ADMIN_URL --policies DIR",
+		Short: "Prove that a live Envoy leaks nothing, or name each way out",
+		Long: `Read the configuration that an Envoy runs now, whoever put it there, and prove that
+no route in it reaches a place which the policy does not allow. What the proof does
+not understand is a finding, and so is an endpoint that the policy does not know.
+
+ADMIN_URL is Envoy's admin interface. The policy comes from --policies (default
+./policies). A demo's stand-in addresses are taken from its directory (--dir) or
+from --overlay. The region is that of the Envoy's node id, unless --region says it.`,
+		Example: `  domicile verify --envoy http://127.0.0.1:9901 --policies policies
+  domicile verify --envoy http://127.0.0.1:40123 --policies policies --dir /tmp/demo`,
+		Args: args(),
+	}
+	f := cmd.Flags()
+	f.StringVar(&admin, "envoy", "", "URL of the Envoy's admin interface")
+	f.StringVar(&where, "region", "", "region in which the Envoy runs (default: by its node id)")
+	f.StringVar(&src.dir, "dir", "", "directory of a demo, for its stand-in addresses")
+	src.flags(cmd, false)
+	j.flags(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		u, err := url.Parse(admin)
+		switch {
+		case admin == "":
+			return usage(cmd, "--envoy is missing")
+		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+			return usage(cmd, "--envoy %q is no URL such as http://127.0.0.1:9901", admin)
+		}
+		if src.dir != "" {
+			if j.overlay != "" {
+				return usage(cmd, "--dir and --overlay exclude each other")
+			}
+			j.overlay = filepath.Join(src.dir, "overlay.json")
+		}
+		if src.policies == "" {
+			if _, err := os.Stat("policies"); err != nil {
+				return usage(cmd, "--policies is missing")
+			}
+			src.policies = "policies"
+		}
+		l, err := a.read(cmd, src.policies, j)
+		if err != nil {
+			return err
+		}
+		if !l.good() {
+			return a.refuse(l)
+		}
+		dump, err := fetchDump(cmd.Context(), u)
+		if err != nil {
+			return err
+		}
+		v, err := judgeDump(cmd, l, dump, where)
+		if err != nil {
+			return err
+		}
+		return a.verifyOutput(v)
+	})
+	return cmd
+}
+
+// fetchDump reads the whole configuration, endpoints included.
+func fetchDump(ctx context.Context, admin *url.URL) ([]byte, error) {
+	parent := ctx
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	u := admin.JoinPath("config_dump")
+	u.RawQuery = "include_eds"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, withCode(CodeUsage, "%w", err)
+	}
+	res, err := (&http.Client{CheckRedirect: noRedirect}).Do(req)
+	if err == nil {
+		defer res.Body.Close()
+		var data []byte
+		if data, err = io.ReadAll(io.LimitReader(res.Body, mostDump+1)); err == nil {
+			switch {
+			case res.StatusCode != http.StatusOK:
+				return nil, withCode(CodeUnreachable, "Envoy %s answered %s to config_dump", admin, res.Status)
+			case len(data) > mostDump:
+				return nil, withCode(CodeFindings, "Envoy %s: its configuration is larger than %d bytes and was not judged", admin, mostDump)
+			}
+			return data, nil
+		}
+	}
+	if parent.Err() != nil {
+		return nil, parent.Err()
+	}
+	return nil, withCode(CodeUnreachable, "Envoy %s is unreachable: %w", admin, cause(err))
+}
+
+func judgeDump(cmd *cobra.Command, l *local, dump []byte, where string) (*verified, error) {
+	cfg, node, err := leakcheck.FromConfigDump(dump)
+	if err != nil {
+		return nil, withCode(CodeFindings, "read configuration dump: %w", err)
+	}
+	if where == "" {
+		if where, err = region(node); err != nil {
+			return nil, usage(cmd, "%v; say --region", err)
+		}
+	}
+	v := &verified{
+		versioned: v1(), Node: node, Region: where, Policy: l.Table.Digest(),
+		Findings:  leakcheck.Check(cfg, l.Table, l.Topology, where),
+		Listeners: len(cfg.Listeners), Clusters: len(cfg.Clusters), Routes: cfg.CountRoutes(),
+	}
+	if v.Findings == nil {
+		v.Findings = []leakcheck.Finding{}
+	}
+	if v.Listeners == 0 && len(v.Findings) == 0 {
+		return nil, withCode(CodeFindings, "the Envoy has no listener: nothing was proved")
+	}
+	return v, nil
+}
+
+func (a *app) verifyOutput(v *verified) error {
+	err := a.emit(v, func(w io.Writer) {
+		judged := fmt.Sprintf("%s, %s, %s judged in %s, policy %s", count(v.Listeners, "listener"), count(v.Routes, "route"),
+			count(v.Clusters, "cluster"), line(v.Region), trimDigest(v.Policy))
+		if len(v.Findings) == 0 {
+			fmt.Fprintf(w, "No leak found: %s.\n", judged)
+			return
+		}
+		fmt.Fprintf(w, "%s: %s.\n\n", count(len(v.Findings), "finding"), judged)
+		for _, f := range v.Findings {
+			fmt.Fprintf(w, "%s: %s\n  --> %s\n", f.Code, line(f.Message), line(f.Where))
+			for _, row := range []struct{ label, value string }{
+				{"home", f.Home}, {"class", f.Class}, {"entry", f.Entry}, {"region", f.Region}, {"cluster", f.Cluster}, {"endpoint", f.Endpoint},
+			} {
+				if row.value != "" {
+					fmt.Fprintf(w, "   %-9s %s\n", row.label, line(row.value))
+				}
+			}
+		}
+	})
+	if err == nil && len(v.Findings) > 0 {
+		return &silent{CodeFindings}
+	}
+	return err
+}
