@@ -40,7 +40,7 @@ type BootstrapSpec struct {
 	TrustDomain string
 	// Certificates: what this Envoy is, who may be a peer, and what users see.
 	Node, Public KeyPair
-	CA            PEM
+	CA           PEM
 }
 
 // PEM is a file or its content.

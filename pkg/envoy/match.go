@@ -31,12 +31,11 @@ const (
 	oddPath = `[^?]*(?:[;\\#]|%(?:25|2[eEfF]|3[bB]|5[cC]|00)|[^\x21-\x7e]).*`
 	// Two hosts, user information, spaces, a trailing dot.
 	oddHost = `.*[,@/\\?#% ].*|.*\.(?::[0-9]*)?|:.*|`
-	// Several Authorization values arrive joined by a comma.
-	twoTokens = `.*,.*`
 	// A second token where we do not look for one: another part could.
 	tokenShape     = `eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`
 	tokenInQuery   = `[^?]*\?(?:.*[&;])?[^=&]*=` + tokenShape + `(?:[&;].*)?`
-	tokenInCookies = `.*=\s*"?` + tokenShape + `.*`
+	tokenInCookies = `.*=` + tokenShape + `.*`
+	tokenStart     = `=eyJ`
 )
 
 type predicate = xdsmatcherv3.Matcher_MatcherList_Predicate
@@ -131,20 +130,28 @@ func (t *translation) matchPredicate(m residency.Match) *predicate {
 	return and(all...)
 }
 
+// contains is true when a header has a part; for several values of one name,
+// Envoy joins them by commas.
+func (t *translation) contains(name, part string) *predicate {
+	return t.value(name, &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Contains{Contains: part}})
+}
+
 // header is true when the whole value of a header matches a regular expression;
 // a header that is absent never matches.
 func (t *translation) header(name, regex string) *predicate {
+	return t.value(name, &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_SafeRegex{
+		SafeRegex: &xdsmatcherv3.RegexMatcher{
+			EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}},
+			Regex:      regex,
+		},
+	}})
+}
+
+func (t *translation) value(name string, m *xdsmatcherv3.StringMatcher) *predicate {
 	return &predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
 		SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-			Input: t.headerInput(name),
-			Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{
-				ValueMatch: &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_SafeRegex{
-					SafeRegex: &xdsmatcherv3.RegexMatcher{
-						EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}},
-						Regex:      regex,
-					},
-				}},
-			},
+			Input:   t.headerInput(name),
+			Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: m},
 		},
 	}}
 }

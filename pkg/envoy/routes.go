@@ -44,7 +44,7 @@ func (t *translation) userRoutes(name string) *routev3.RouteConfiguration {
 	if name == Gateway {
 		hosts = t.acceptedHosts()
 	}
-	rc.VirtualHosts = []*routev3.VirtualHost{t.virtualHost("users", hosts, view{t, false}.decisions())}
+	rc.VirtualHosts = []*routev3.VirtualHost{t.virtualHost("users", hosts, view{t, false}.decisions(name != Gateway))}
 	if name == Gateway {
 		rc.VirtualHosts = append(rc.VirtualHosts, t.virtualHost("elsewhere", []string{"*"},
 			&xdsmatcherv3.Matcher{OnNoMatch: t.refuseUnseen(residency.BadRequest)}))
@@ -57,7 +57,7 @@ func (t *translation) userRoutes(name string) *routev3.RouteConfiguration {
 func (t *translation) peerRoutes() *routev3.RouteConfiguration {
 	health := branch{t.header(":path", regexp.QuoteMeta(healthPath)+"[a-z0-9-]+"), t.takeRoute(t.withoutToken(t.healthRoute()))}
 	return &routev3.RouteConfiguration{Name: Peer, VirtualHosts: []*routev3.VirtualHost{
-		t.virtualHost("peers", []string{"*"}, first([]branch{health}, nested(view{t, true}.decisions()))),
+		t.virtualHost("peers", []string{"*"}, first([]branch{health}, nested(view{t, true}.decisions(true)))),
 	}}
 }
 
@@ -92,18 +92,20 @@ func (t *translation) virtualHost(name string, domains []string, m *xdsmatcherv3
 	return vh
 }
 
-// decisions is the decision tree: what cannot be read, two identities, requests
-// that need no identity, then home, then issuer, then the short list of classes.
-// Before the token is verified no request has a home, so Envoy's first look at
-// the tree already finds the requests that need no token, or deserve none.
-func (v view) decisions() *xdsmatcherv3.Matcher {
-	branches := []branch{
-		{or(v.header(":path", oddPath), v.header(":authority", oddHost)), v.refuseUnseen(residency.BadRequest)},
-		{or(v.header("authorization", twoTokens),
-			and(v.header("authorization", ".+"), or(v.header(":path", tokenInQuery), v.header("cookie", tokenInCookies)))),
-			v.refuseUnseen(residency.TwoIdentities)},
+// decisions is the decision tree. Envoy walks it twice. Before the token is
+// verified no request has a home, so the first walk finds what cannot be read in
+// one way, two identities, and requests that need no identity; none of these
+// has its token verified, so none of them ever gets a home. All others are
+// verified and walk again: home, then issuer, then the short list of classes.
+func (v view) decisions(anyHost bool) *xdsmatcherv3.Matcher {
+	odd := v.header(":path", oddPath)
+	if anyHost { // elsewhere the virtual host's names have decided
+		odd = or(odd, v.header(":authority", oddHost))
 	}
-	branches = append(branches, v.openBranches()...)
+	branches := append([]branch{
+		{odd, v.refuseUnseen(residency.BadRequest)},
+		{v.secondIdentity(), v.refuseUnseen(residency.TwoIdentities)},
+	}, v.openBranches()...)
 	homes := map[string]*xdsmatcherv3.Matcher_OnMatch{}
 	for _, home := range v.Table.Homes() {
 		routes := v.takeList(v.classes(home))
@@ -115,7 +117,16 @@ func (v view) decisions() *xdsmatcherv3.Matcher {
 		}
 		homes[home] = nested(v.exact(issuerHeader, issuers, v.takeRoute(v.deny(anyPath(), residency.IssuerNotEntitled, "", ""))))
 	}
-	return first(branches, nested(v.exact(homeHeader, homes, nested(v.homeless()))))
+	return v.exact(homeHeader, homes, nested(first(branches, nested(v.homeless()))))
+}
+
+// secondIdentity is true for a request with two Authorization values, or with a
+// token-like value in its query or cookies beside one. The cheap tests stand first.
+func (v view) secondIdentity() *predicate {
+	return or(v.contains("authorization", ","), and(
+		or(and(v.contains(":path", tokenStart), v.header(":path", tokenInQuery)),
+			and(v.contains("cookie", tokenStart), v.header("cookie", tokenInCookies))),
+		v.header("authorization", ".+")))
 }
 
 // homeless answers a request whose home is none of the table's.
