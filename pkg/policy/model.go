@@ -35,7 +35,8 @@ type Set struct {
 	Jurisdictions map[string]*Jurisdiction // by code
 	Tests         []*PolicyTest            // sorted by file
 	// Files holds what a bundle of this set contains: the policy files and the
-	// key sets that they name, by slash path; never the directory of users.
+	// key sets that they name, by slash path; never the directory of users. They
+	// are the operator's own files only: the shipped library is in the binary.
 	Files map[string][]byte
 }
 
@@ -57,6 +58,60 @@ type Law struct {
 	Country  string
 	ReviewBy time.Time
 	Pos      Pos
+
+	// What follows is for explain and notice; nothing is decided by it.
+	TitleZh, Status, Citation string
+	Effective                 string // as published: "2023-09-14; enforceable 2024-09-14"
+	Adds                      string // the law that this one adds to: EU
+	Localisation              Localisation
+	MechanismFacts            []MechanismFact
+	Breach                    *Breach
+	DSR                       *DSR
+	Minors                    *Minors
+	Retention, LawfulAccess   *Fact
+	Notes, Pending            []string
+	Unverified                []string
+	Confidence                string // high, medium, low
+	SourcesOfficial           []string
+	SourcesPublished          []string
+}
+
+// Localisation says what a law demands about the place of data.
+type Localisation struct {
+	Duty, Scope, Trigger, Citation, Verified string
+}
+
+// MechanismFact is one way in which a law lets data leave.
+type MechanismFact struct {
+	Mechanism, Citation, Condition, Verified string
+	Destinations                             []Text // codes or groups
+}
+
+// Breach holds the deadlines after a breach.
+type Breach struct {
+	AuthorityHours  int    // 0: the law names no number of hours
+	AuthorityText   string // instead of, or beside, a number
+	Users, Citation string
+	Verified        string
+}
+
+// DSR holds the deadlines for requests of data subjects; 0 days means that the
+// law names no number.
+type DSR struct {
+	AccessDays, ErasureDays  int
+	Portability              bool
+	Citation, Note, Verified string
+}
+
+// Minors holds the age below which a guardian decides; 0 where the law names none.
+type Minors struct {
+	Age                      int
+	Citation, Note, Verified string
+}
+
+// Fact is a statement with its citation.
+type Fact struct {
+	Text, Citation, Verified string
 }
 
 // Article is one citation.
@@ -71,6 +126,7 @@ type Article struct {
 // Group is a dated set of jurisdictions.
 type Group struct {
 	Name         string
+	Title        string
 	Members      []GroupMember
 	FreeMovement bool // inside it no border is crossed
 	Pos          Pos
@@ -95,13 +151,14 @@ type Deployment struct {
 	DirectoryFile   string
 	Approvals       map[string][]string // loosen, emergencyDeny → roles
 	MaxPolicyAge    time.Duration
+	Today           map[string][]string // service → today's backends, for observe
 	Pos             Pos
 }
 
 // Region is a place where the operator runs.
 type Region struct {
 	Name, Country string
-	Host, Peer    string
+	Host, Peer    string // Host in lower case
 	KMS           string
 	Backends      map[string][]string // service → host:port
 	Pos           Pos
@@ -184,7 +241,7 @@ type Transfer struct {
 
 // PolicyTest is a test file beside a jurisdiction.
 type PolicyTest struct {
-	Name  string
+	Name  string // free text
 	Cases []TestCase
 	Pos   Pos
 }

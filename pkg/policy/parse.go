@@ -1,0 +1,408 @@
+package policy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
+)
+
+// The bounds of one run.
+const (
+	// MaxFileSize is how much one file may hold, in bytes.
+	MaxFileSize = yamlpos.MaxSize
+	// MaxFiles is how many policy files one directory may hold.
+	MaxFiles = 2000
+	// MaxProblems is how many problems one run reports; the last one says that
+	// there are more.
+	MaxProblems = 1000
+)
+
+// APIVersion is what every file states.
+const APIVersion = "domicile.dev/v1"
+
+// The kinds of file.
+const (
+	kindLaw          = "Law"
+	kindGroups       = "Groups"
+	kindDeployment   = "Deployment"
+	kindJurisdiction = "Jurisdiction"
+	kindTest         = "PolicyTest"
+)
+
+// Parse reads a policy directory. Shipped is the library in the binary, of which
+// law/ and groups.yaml are merged in; it may be nil. The Set is never nil; it
+// must not be used when HasErrors(problems). Problems are sorted by file, line
+// and column; a file that cannot be read is a problem too.
+func Parse(fsys, shipped fs.FS) (set *Set, problems []Problem) {
+	p := newParser(fsys)
+	defer func() {
+		if r := recover(); r != nil {
+			p.add(Problem{
+				Pos: Pos{File: p.current, Line: 1, Column: 1}, Code: CodeInternal, Severity: Error,
+				Message: fmt.Sprintf("reading this file ended in a bug of Domicile: %v", r),
+				Fix:     "report it with the file",
+			})
+		}
+		set, problems = p.set, p.finish()
+	}()
+	p.load(shipped)
+	p.learn()
+	for _, d := range p.docs {
+		p.current = d.file
+		p.read(d)
+	}
+	p.current = ""
+	p.check()
+	return p.set, nil
+}
+
+// HasErrors tells whether any problem stops the set from being used.
+func HasErrors(problems []Problem) bool {
+	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Severity == Error })
+}
+
+// Sort orders problems by file, line, column, code and message.
+func Sort(problems []Problem) {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+			cmp.Compare(a.Code, b.Code), cmp.Compare(a.Message, b.Message))
+	})
+}
+
+// document is one YAML file that has been turned into a tree.
+type document struct {
+	file    string // as problems name it
+	kind    string // by its place
+	shipped bool
+	src     []byte
+	root    *yamlpos.Node
+}
+
+// parser holds one run.
+type parser struct {
+	fsys     fs.FS
+	set      *Set
+	docs     []document
+	found    []string // own .yaml files that have no place in the layout
+	current  string
+	problems []Problem
+
+	special map[string]bool     // codes of special territories that a law file describes
+	lawFrom map[string]document // where a law was defined
+	groups  map[string]document // where a group was defined
+	members map[string][]string // of every group, for advice
+	uses    []classUse          // classes named outside the deployment
+	homes   map[string]Pos      // where a jurisdiction was defined
+	userDir string              // the directory's file
+}
+
+func newParser(fsys fs.FS) *parser {
+	return &parser{
+		fsys: fsys,
+		set: &Set{
+			Laws: map[string]*Law{}, Groups: map[string]*Group{}, Jurisdictions: map[string]*Jurisdiction{},
+			Files: map[string][]byte{},
+		},
+		special: map[string]bool{}, lawFrom: map[string]document{}, groups: map[string]document{},
+		members: map[string][]string{}, homes: map[string]Pos{},
+	}
+}
+
+func (p *parser) add(x Problem) {
+	if x.Severity == "" {
+		x.Severity = Error
+	}
+	if len(p.problems) <= MaxProblems*4 {
+		p.problems = append(p.problems, x)
+	}
+}
+
+func (p *parser) finish() []Problem {
+	Sort(p.problems)
+	p.problems = slices.CompactFunc(p.problems, func(a, b Problem) bool { return a == b })
+	if len(p.problems) <= MaxProblems {
+		return p.problems
+	}
+	// An error must survive the cut.
+	slices.SortStableFunc(p.problems, func(a, b Problem) int { return cmp.Compare(a.Severity, b.Severity) })
+	kept := p.problems[:MaxProblems-1]
+	Sort(kept)
+	last := kept[len(kept)-1].Pos
+	return append(kept, Problem{
+		Pos: last, Code: CodeTooManyProblems, Severity: Error,
+		Message: fmt.Sprintf("more than %d problems; the rest is not shown", MaxProblems-1),
+		Fix:     "mend these first",
+	})
+}
+
+// load finds the files by the layout and turns them into trees.
+func (p *parser) load(shipped fs.FS) {
+	if shipped != nil {
+		p.loadFrom(shipped, true)
+	}
+	p.loadFrom(p.fsys, false)
+}
+
+func (p *parser) loadFrom(fsys fs.FS, shipped bool) {
+	names := p.list(fsys, ".", shipped)
+	for _, name := range names {
+		switch {
+		case name == "groups.yaml":
+			p.open(fsys, name, kindGroups, shipped)
+		case shipped:
+		case name == "deployment.yaml":
+			p.open(fsys, name, kindDeployment, shipped)
+		case strings.HasSuffix(name, "_test.yaml"):
+			p.open(fsys, name, kindTest, shipped)
+		default:
+			p.found = append(p.found, name)
+		}
+	}
+	for _, name := range p.list(fsys, "law", shipped) {
+		if !shipped && (path.Dir(name) != "law" || path.Ext(name) != ".yaml") {
+			p.found = append(p.found, name)
+			continue
+		}
+		p.open(fsys, name, kindLaw, shipped)
+	}
+	if shipped {
+		return
+	}
+	for _, name := range p.list(fsys, "jurisdictions", false) {
+		switch {
+		case path.Dir(name) != "jurisdictions" || path.Ext(name) != ".yaml":
+			p.found = append(p.found, name)
+		case strings.HasSuffix(name, "_test.yaml"):
+			p.open(fsys, name, kindTest, false)
+		default:
+			p.open(fsys, name, kindJurisdiction, false)
+		}
+	}
+}
+
+// list returns the YAML files of a directory: of "." those directly in it, of
+// others those of its subdirectories too, so that none is overlooked in silence.
+func (p *parser) list(fsys fs.FS, dir string, shipped bool) (names []string) {
+	err := fs.WalkDir(fsys, dir, func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil && name == dir && dir != "." && errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			p.add(Problem{Pos: Pos{p.place(name, shipped), 1, 1}, Code: CodeUnreadable, Message: "this cannot be read: " + cause(err),
+				Fix: "make it readable, or remove it"})
+			if d != nil && d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case name == dir:
+			return nil
+		case strings.HasPrefix(path.Base(name), "."), d.IsDir() && dir == ".":
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case d.IsDir():
+			return nil
+		}
+		if ext := strings.ToLower(path.Ext(name)); ext == ".yaml" || ext == ".yml" {
+			names = append(names, name)
+		}
+		if len(names) > MaxFiles {
+			p.add(Problem{Pos: Pos{p.place(name, shipped), 1, 1}, Code: CodeTooLarge,
+				Message: fmt.Sprintf("more than %d policy files in %s", MaxFiles, dir), Fix: "split the repository"})
+			return fs.SkipAll
+		}
+		return nil
+	})
+	if err != nil {
+		p.add(Problem{Pos: Pos{p.place(dir, shipped), 1, 1}, Code: CodeUnreadable, Message: "this cannot be read: " + cause(err)})
+	}
+	return names
+}
+
+// place is how problems name a file.
+func (p *parser) place(name string, shipped bool) string {
+	if shipped {
+		return "(shipped)/" + name
+	}
+	return name
+}
+
+// cause says why a file could not be read, without the path, which stands beside it.
+func cause(err error) string {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return err.Error()
+}
+
+// slurp reads a file, at most MaxFileSize of it; a larger one is a problem.
+func (p *parser) slurp(fsys fs.FS, name, file string, at Pos) ([]byte, bool) {
+	f, err := fsys.Open(name)
+	if err == nil {
+		defer f.Close()
+		var info fs.FileInfo
+		if info, err = f.Stat(); err == nil && !info.Mode().IsRegular() {
+			err = errors.New("it is no regular file")
+		}
+	}
+	var src []byte
+	if err == nil {
+		src, err = io.ReadAll(io.LimitReader(f, MaxFileSize+1))
+	}
+	if err != nil {
+		p.add(Problem{Pos: at, Code: CodeUnreadable, Message: fmt.Sprintf("%s cannot be read: %s", file, cause(err)),
+			Fix: "make it readable, or remove it"})
+		return nil, false
+	}
+	if len(src) > MaxFileSize {
+		p.add(Problem{Pos: at, Code: CodeTooLarge, Message: fmt.Sprintf("%s is larger than 1 MiB (%d bytes), the limit of one file", file, MaxFileSize),
+			Fix: "split it; it was not parsed"})
+		return nil, false
+	}
+	return src, true
+}
+
+func (p *parser) open(fsys fs.FS, name, kind string, shipped bool) {
+	d := document{file: p.place(name, shipped), kind: kind, shipped: shipped}
+	p.current = d.file
+	src, ok := p.slurp(fsys, name, d.file, Pos{d.file, 1, 1})
+	if !ok {
+		return
+	}
+	if d.src = src; !shipped {
+		p.set.Files[name] = src
+	}
+	root, faults := yamlpos.Parse(src)
+	for _, f := range faults {
+		p.fault(d.file, f)
+	}
+	if d.root = root; root == nil {
+		if len(faults) == 0 {
+			p.add(Problem{Pos: Pos{d.file, 1, 1}, Code: CodeEmptyFile, Message: "the file is empty",
+				Fix: fmt.Sprintf("write a %s, or remove the file", kind)})
+		}
+		return
+	}
+	p.docs = append(p.docs, d)
+}
+
+// learn collects what other files may refer to, before any is read.
+func (p *parser) learn() {
+	for _, d := range p.docs {
+		switch d.kind {
+		case kindLaw:
+			if name := d.root.Get("metadata").Get("name"); name != nil && isSpecial(name.Value) {
+				p.special[name.Value] = true
+			}
+		case kindGroups:
+			groups := d.root.Get("spec").Get("groups")
+			if groups == nil {
+				continue
+			}
+			for _, g := range groups.Items {
+				name := g.Get("name")
+				if name == nil || name.Value == "" {
+					continue
+				}
+				var members []string
+				if list := g.Get("members"); list != nil {
+					for _, m := range list.Items {
+						if c := m.Get("code"); c != nil {
+							members = append(members, c.Value)
+						}
+					}
+				}
+				p.members[name.Value] = members
+			}
+		}
+	}
+}
+
+// read turns one tree into the model.
+func (p *parser) read(d document) {
+	r := &reader{p: p, doc: d}
+	root := r.object(d.root, "the file")
+	if root == nil || !r.header(root) {
+		return
+	}
+	switch d.kind {
+	case kindLaw:
+		r.law(root)
+	case kindGroups:
+		r.groups(root)
+	case kindDeployment:
+		r.deployment(root)
+	case kindJurisdiction:
+		r.jurisdiction(root)
+	case kindTest:
+		r.test(root)
+	}
+}
+
+// check is what can be said only when every file has been read.
+func (p *parser) check() {
+	slices.SortFunc(p.set.Tests, func(a, b *PolicyTest) int { return cmp.Compare(a.Pos.File, b.Pos.File) })
+	for _, name := range p.found {
+		if name == p.userDir || p.isKeySet(name) {
+			continue
+		}
+		fix := "move it to law/ or jurisdictions/, or rename it so that it is no YAML file"
+		if path.Ext(name) != ".yaml" {
+			fix = "rename it to end in .yaml"
+		}
+		p.add(Problem{Pos: Pos{name, 1, 1}, Code: CodeNotRead, Severity: Warning, Message: "this file is not read: it has no place in the layout", Fix: fix})
+	}
+	if p.set.Deployment == nil {
+		if !slices.ContainsFunc(p.problems, func(x Problem) bool { return x.File == "deployment.yaml" && x.Severity == Error }) {
+			p.add(Problem{Pos: Pos{"deployment.yaml", 1, 1}, Code: CodeNoDeployment, Message: "there is no deployment.yaml",
+				Fix: "write one: the regions where you run, the classes of your requests, the issuers of tokens"})
+		}
+		return
+	}
+	p.checkClasses()
+}
+
+func (p *parser) isKeySet(name string) bool {
+	return p.set.Deployment != nil && slices.ContainsFunc(p.set.Deployment.Issuers, func(i Issuer) bool { return i.JWKSFile == name })
+}
+
+// classUse is a place that names a class of the deployment.
+type classUse struct {
+	class Text
+	where string
+}
+
+// checkClasses refuses classes that no route of the deployment knows.
+func (p *parser) checkClasses() {
+	known := map[string]bool{}
+	var names []string
+	for _, c := range p.set.Deployment.Classes {
+		names = append(names, c.Class)
+		for _, x := range c.Carries {
+			names = append(names, x.Value)
+		}
+	}
+	for _, n := range names {
+		known[n] = true
+	}
+	if len(known) == 0 {
+		return
+	}
+	for _, u := range p.uses {
+		if !known[u.class.Value] {
+			p.add(Problem{Pos: u.class.Pos, Code: CodeUnknownClass,
+				Message: fmt.Sprintf("%s names class %q, which the deployment does not define", u.where, u.class.Value),
+				Why:     "a class is defined by a route in deployment.yaml, or by carries of one",
+				Fix:     suggest(u.class.Value, names, "add a route for it to deployment.yaml, or remove it here")})
+		}
+	}
+}
