@@ -88,7 +88,7 @@ func (f *faulty) setSpoil(s func([]byte) ([]byte, error)) {
 }
 
 // run runs f with a Controller that is running.
-func run(t *testing.T, f func(s *stand)) {
+func run(t *testing.T, f func(*testing.T, *stand)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t)
@@ -96,7 +96,7 @@ func run(t *testing.T, f func(s *stand)) {
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx) }()
 		s.settle()
-		f(s)
+		f(t, s)
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
@@ -181,7 +181,7 @@ func (s *stand) gather() map[string]float64 {
 }
 
 func TestNothingIsPublishedBeforeTheFirstPolicy(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		if st := s.Status(); s.out.count() != 0 || s.Ready() || st.Policy != nil || !st.Store.Connected {
 			t.Errorf("published %d, ready %v, status %+v", s.out.count(), s.Ready(), st)
 		}
@@ -194,7 +194,7 @@ func TestNothingIsPublishedBeforeTheFirstPolicy(t *testing.T) {
 }
 
 func TestABadFirstBundlePublishesNothing(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		s.put("error no such region")
 		s.wantRefused(1, "no such region")
 		if s.out.count() != 0 || s.Ready() {
@@ -206,7 +206,7 @@ func TestABadFirstBundlePublishesNothing(t *testing.T) {
 func TestABadBundleKeepsTheLastGood(t *testing.T) {
 	for bad, why := range map[string]string{"error no such region": "no such region", "leak": "leak", "panic": "internal error"} {
 		t.Run(bad, func(t *testing.T) {
-			run(t, func(s *stand) {
+			run(t, func(t *testing.T, s *stand) {
 				s.put("serve SA sa")
 				s.put("serve SA eu", bad)
 				s.wantRefused(2, why)
@@ -227,7 +227,7 @@ func TestABadBundleKeepsTheLastGood(t *testing.T) {
 }
 
 func TestSpoiledBundlesAreNotRead(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		s.put("serve SA sa")
 		s.store.setSpoil(func(b []byte) ([]byte, error) {
 			b[600] ^= 1 // in the content of the first file
@@ -244,7 +244,7 @@ func TestSpoiledBundlesAreNotRead(t *testing.T) {
 }
 
 func TestAFetchThatFailsIsTriedAgain(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		s.put("serve SA sa")
 		tries := 0
 		s.store.setSpoil(func(b []byte) ([]byte, error) { tries++; return nil, errTest })
@@ -265,7 +265,7 @@ func TestAFetchThatFailsIsTriedAgain(t *testing.T) {
 }
 
 func TestAStoreThatIsLostChangesNothing(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		s.put("serve SA sa")
 		since := s.Status().Store.Since
 		s.pass(time.Hour)
@@ -295,7 +295,7 @@ func TestAStoreThatIsLostChangesNothing(t *testing.T) {
 }
 
 func TestAHeadThatWentBackIsNotFollowed(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		s.put("serve SA eu")
 		s.put("serve SA sa")
 		s.store.Rewind(1)
@@ -317,7 +317,7 @@ func TestAHeadThatWentBackIsNotFollowed(t *testing.T) {
 }
 
 func TestALapseIsPublishedAtItsInstant(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		boundary := s.now().Add(90 * time.Minute).Truncate(time.Second)
 		lines := []string{"serve SA eu", "until SA " + boundary.Format(time.RFC3339), "serve DE eu"}
 		s.put(lines...)
@@ -343,7 +343,7 @@ func TestALapseIsPublishedAtItsInstant(t *testing.T) {
 }
 
 func TestALapseIsFoundAfterTheClockWasStepped(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		boundary := s.now().Add(24 * time.Hour).Truncate(time.Second)
 		lines := []string{"serve SA eu", "until SA " + boundary.Format(time.RFC3339)}
 		s.put(lines...)
@@ -364,7 +364,7 @@ func TestALapseIsFoundAfterTheClockWasStepped(t *testing.T) {
 }
 
 func TestALapseWhileTheHeadIsRefusedKeepsTheRefusal(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		boundary := s.now().Add(time.Hour).Truncate(time.Second)
 		lines := []string{"serve SA eu", "until SA " + boundary.Format(time.RFC3339)}
 		s.put(lines...)
@@ -383,7 +383,7 @@ func TestEveryRouteToAPolicyEndsInTheSamePublication(t *testing.T) {
 		{"serve SA sa", "error bad", "serve SA eu"},
 		{"serve DE eu", "panic", "leak", "serve SA sa", "serve SA eu", "serve SA sa", "serve SA eu"},
 	} {
-		run(t, func(s *stand) {
+		run(t, func(t *testing.T, s *stand) {
 			for _, p := range route {
 				s.put(p)
 			}
@@ -396,7 +396,7 @@ func TestEveryRouteToAPolicyEndsInTheSamePublication(t *testing.T) {
 }
 
 func TestRevokeMeetsTheTableThatTheProxyRuns(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		first, second := []string{"serve SA sa", "serve DE eu"}, []string{"serve SA eu", "serve DE eu", "serve TR eu"}
 		s.put(first...)
 		s.put(second...)
@@ -434,7 +434,7 @@ func TestRevokeMeetsTheTableThatTheProxyRuns(t *testing.T) {
 }
 
 func TestTheMemoryOfTablesIsBounded(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		first := tableOf(t, s.now(), "serve SA sa").Digest()
 		s.put("serve SA sa")
 		for i := range 3 * knownTables {
@@ -450,7 +450,7 @@ func TestTheMemoryOfTablesIsBounded(t *testing.T) {
 }
 
 func TestARegionThatIsGoneHasNoTarget(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		s.put("serve SA sa", "region fr")
 		if s.out.last("fr") == nil {
 			t.Fatal("no target for the region")
@@ -463,7 +463,7 @@ func TestARegionThatIsGoneHasNoTarget(t *testing.T) {
 }
 
 func TestMetricsFollow(t *testing.T) {
-	run(t, func(s *stand) {
+	run(t, func(t *testing.T, s *stand) {
 		s.put("serve SA sa")
 		s.put("leak")
 		s.store.SetAvailable(false)
