@@ -68,12 +68,14 @@ func HasErrors(problems []Problem) bool {
 	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Severity == Error })
 }
 
-// Sort orders problems by file, line, column, code and message.
-func Sort(problems []Problem) {
+// Sort orders problems in place by file, line, column, code and message, and
+// returns them.
+func Sort(problems []Problem) []Problem {
 	slices.SortStableFunc(problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
 			cmp.Compare(a.Code, b.Code), cmp.Compare(a.Message, b.Message))
 	})
+	return problems
 }
 
 // document is one YAML file that has been turned into a tree.
