@@ -67,9 +67,8 @@ type Config struct {
 	DialTimeout time.Duration // for one connection attempt; 2 s
 	Timeout     time.Duration // for a call whose context has no deadline; 5 s
 
-	// Probe is the time between two reads of a watcher, 1 s; a read may take
-	// half as long again. So a lost store is noticed within two and a half
-	// times Probe.
+	// Probe is the time between two reads of a watcher, 1 s, and the time that
+	// one may take. So a lost store is noticed within twice Probe.
 	Probe time.Duration
 }
 
@@ -80,9 +79,10 @@ type Store struct {
 	timeout time.Duration
 	probe   time.Duration
 
-	mu      sync.Mutex
-	closed  bool
-	done    chan struct{} // closed by Close
+	life context.Context // ends with Close
+	end  context.CancelFunc
+
+	mu      sync.Mutex // orders the start of a watch and Close
 	watches sync.WaitGroup
 }
 
@@ -121,13 +121,14 @@ func New(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open etcd store: %w", err)
 	}
-	return &Store{
+	s := &Store{
 		client:  client,
 		prefix:  prefix,
 		timeout: or(cfg.Timeout, 5*time.Second),
 		probe:   or(cfg.Probe, time.Second),
-		done:    make(chan struct{}),
-	}, nil
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s, nil
 }
 
 func or[T comparable](v, otherwise T) T {
@@ -142,16 +143,9 @@ func or[T comparable](v, otherwise T) T {
 // that are under way, and later ones, answer ErrUnavailable.
 func (s *Store) Close() error {
 	s.mu.Lock()
-	was := s.closed
-	s.closed = true
-	if !was {
-		close(s.done)
-	}
+	s.end()
 	s.mu.Unlock()
 	s.watches.Wait()
-	if was {
-		return nil
-	}
 	if err := s.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("close etcd store: %w", err)
 	}
@@ -164,12 +158,15 @@ func (s *Store) bundleKeys(d string) string      { return s.prefix + "bundles/" 
 func (s *Store) manifestKey(d string) string     { return s.bundleKeys(d) + "manifest" }
 func (s *Store) chunkKey(d string, i int) string { return fmt.Sprintf("%s%06d", s.bundleKeys(d), i) }
 
-// within gives ctx the default deadline if it has none.
+// within gives ctx the default deadline if it has none, and an end at Close.
 func (s *Store) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(s.timeout)
 	}
-	return context.WithTimeout(ctx, s.timeout)
+	ctx, stop := context.WithDeadline(ctx, deadline)
+	detach := context.AfterFunc(s.life, stop)
+	return ctx, func() { detach(); stop() }
 }
 
 // explain turns what the client answered into what store promises. ctx is the

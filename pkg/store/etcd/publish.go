@@ -160,8 +160,6 @@ func (s *Store) repeat(ctx context.Context, op clientv3.Op) error {
 		select {
 		case <-ctx.Done():
 			return err
-		case <-s.done:
-			return err
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

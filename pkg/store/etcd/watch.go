@@ -25,7 +25,7 @@ func (s *Store) Watch(ctx context.Context) <-chan store.Event {
 	w := &watcher{s: s, feed: store.NewFeed()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.life.Err() != nil {
 		w.feed.Close()
 		return w.feed.Events()
 	}
@@ -33,13 +33,7 @@ func (s *Store) Watch(ctx context.Context) <-chan store.Event {
 		defer w.feed.Close()
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
-		s.watches.Go(func() {
-			select {
-			case <-s.done:
-				stop()
-			case <-ctx.Done():
-			}
-		})
+		defer context.AfterFunc(s.life, stop)()
 		w.run(ctx)
 	})
 	return w.feed.Events()
@@ -135,7 +129,7 @@ func (w *watcher) follow(ctx context.Context) (worked bool) {
 
 // look is bounded so that a store that does not answer is noticed in time.
 func (w *watcher) look(ctx context.Context) (found, error) {
-	ctx, stop := context.WithTimeout(ctx, w.s.probe*3/2)
+	ctx, stop := context.WithTimeout(ctx, w.s.probe)
 	defer stop()
 	return w.s.look(ctx)
 }

@@ -12,9 +12,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"sync"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -131,19 +133,25 @@ type stream struct {
 
 func (s *stream) Context() context.Context { return s.ctx }
 
-// address parses a URL, or finds a free port of loopback. Between the look and
-// the use somebody else may take the port: then Start fails, and can be
-// repeated.
+// address parses a URL, or finds a free port of loopback. The port lies below
+// those that Linux hands out to outgoing connections: while the member is down,
+// one of these (its own client's, dialling in vain) would sooner or later sit on
+// the port that the member must have back. Somebody may still take it between
+// the look and the use: then Start fails, and can be repeated.
 func address(s string) (*url.URL, error) {
 	if s != "" {
 		return url.Parse(s)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("find a free port: %w", err)
+	const first, last, tries = 20000, 32000, 100
+	var err error
+	for range tries {
+		host := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.N(last-first)))
+		var l net.Listener
+		if l, err = net.Listen("tcp", host); err == nil {
+			return &url.URL{Scheme: "http", Host: host}, l.Close()
+		}
 	}
-	defer l.Close()
-	return &url.URL{Scheme: "http", Host: l.Addr().String()}, nil
+	return nil, fmt.Errorf("find a free port: %w", err)
 }
 
 // Endpoints returns the client URLs.
