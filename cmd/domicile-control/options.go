@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/domicile-dev/domicile/pkg/store/etcd"
+	"github.com/domicile-dev/domicile/pkg/topology"
+)
+
+// options are the flags.
+type options struct {
+	etcd                       []string
+	etcdPrefix                 string
+	etcdCert, etcdKey, etcdCA  string
+	xds, admin, api            string
+	cert, key, ca, trustDomain string
+	overlay                    string
+	logLevel                   slog.Level
+	version                    bool
+}
+
+var errHelp = errors.New("help was asked for")
+
+func parseOptions(args []string, stderr io.Writer) (*options, error) {
+	o := &options{}
+	var endpoints, level string
+	f := flag.NewFlagSet("domicile-control", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&endpoints, "etcd", "", "etcd endpoints, separated by commas: https://etcd-0:2379,https://etcd-1:2379")
+	f.StringVar(&o.etcdPrefix, "etcd-prefix", etcd.DefaultPrefix, "prefix of every key in etcd")
+	f.StringVar(&o.etcdCert, "etcd-cert", "", "client certificate for etcd (PEM file)")
+	f.StringVar(&o.etcdKey, "etcd-key", "", "key of --etcd-cert (PEM file)")
+	f.StringVar(&o.etcdCA, "etcd-ca", "", "authority that etcd's certificate must come from (PEM file)")
+	f.StringVar(&o.xds, "xds", "0.0.0.0:15010", "address for xDS (gRPC, mTLS)")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:15011", "loopback address for the admin API (plain HTTP)")
+	f.StringVar(&o.api, "api", "", "address for the admin API by mTLS; writes need a certificate of role operator; empty: none")
+	f.StringVar(&o.cert, "cert", "", "certificate of this replica, identity -/control/NAME (PEM file)")
+	f.StringVar(&o.key, "key", "", "key of --cert (PEM file)")
+	f.StringVar(&o.ca, "ca", "", "authority that clients' certificates must come from (PEM file)")
+	f.StringVar(&o.trustDomain, "trust-domain", topology.TrustDomain, "SPIFFE trust domain of the deployment")
+	f.StringVar(&o.overlay, "overlay", "", "JSON file of local stand-ins for addresses and keys, for demos")
+	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	f.BoolVar(&o.version, "version", false, "print the version and exit")
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil, errHelp
+		}
+		return nil, err
+	}
+	if f.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	if o.version {
+		return o, nil
+	}
+	if err := o.logLevel.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: write debug, info, warn or error", level)
+	}
+	for e := range strings.SplitSeq(endpoints, ",") {
+		if e = strings.TrimSpace(e); e != "" {
+			o.etcd = append(o.etcd, e)
+		}
+	}
+	return o, o.check()
+}
+
+func (o *options) check() error {
+	if len(o.etcd) == 0 {
+		return errors.New("--etcd is required")
+	}
+	for _, f := range []struct{ name, value string }{{"cert", o.cert}, {"key", o.key}, {"ca", o.ca}} {
+		if f.value == "" {
+			return fmt.Errorf("--%s is required: xDS is served by mTLS only", f.name)
+		}
+	}
+	if (o.etcdCert == "") != (o.etcdKey == "") {
+		return errors.New("--etcd-cert and --etcd-key belong together")
+	}
+	return nil
+}
+
+// version tells what was built.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	out := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			out += " " + s.Value
+		}
+	}
+	return out + " " + info.GoVersion
+}
+
+func readOverlay(path string) (*topology.Overlay, error) {
+	if path == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--overlay: %w", err)
+	}
+	o, err := topology.ParseOverlay(data)
+	if err != nil {
+		return nil, fmt.Errorf("--overlay %s: %w", path, err)
+	}
+	return o, nil
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/domicile-dev/domicile/pkg/api"
+	"github.com/domicile-dev/domicile/pkg/control"
+	"github.com/domicile-dev/domicile/pkg/identity"
+	"github.com/domicile-dev/domicile/pkg/store/etcd"
+	"github.com/domicile-dev/domicile/pkg/xds"
+)
+
+// grace is how long requests under way may take at the end.
+const grace = 2 * time.Second
+
+// plane is the process: everything is open and nothing runs yet.
+type plane struct {
+	log                *slog.Logger
+	store              *etcd.Store
+	control            *control.Controller
+	xds                *xds.Server
+	grpc               *grpc.Server
+	serving            atomic.Bool // xDS is served
+	xdsL, adminL, apiL net.Listener
+	admin, remote      http.Handler
+}
+
+// start opens what the options name; an error is the operator's to mend.
+func start(o *options, stderr io.Writer) (p *plane, err error) {
+	p = &plane{log: slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.logLevel}))}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	overlay, err := readOverlay(o.overlay)
+	if err != nil {
+		return nil, err
+	}
+	xdsTLS, err := o.serverTLS(p.log, []string{"h2"}, identity.RoleGateway, identity.RolePeer, identity.RoleSidecar)
+	if err != nil {
+		return nil, err
+	}
+	etcdTLS, err := o.etcdTLS()
+	if err != nil {
+		return nil, err
+	}
+	if p.store, err = etcd.New(etcd.Config{Endpoints: o.etcd, TLS: etcdTLS, Prefix: o.etcdPrefix}); err != nil {
+		return nil, err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.xds = xds.New(xds.Config{TrustDomain: o.trustDomain, Log: p.log, Metrics: metrics})
+	p.control = control.New(control.Config{Store: p.store, Publisher: p.xds, Overlay: overlay, Log: p.log, Metrics: metrics})
+	p.grpc = grpc.NewServer(append(xds.ServerOptions(), grpc.Creds(credentials.NewTLS(xdsTLS)))...)
+	p.xds.Register(p.grpc)
+	cfg := api.Config{Control: p.control, Metrics: metrics, Log: p.log, Serving: p.serving.Load}
+	p.admin, p.remote = api.Admin(cfg), api.Remote(cfg, o.trustDomain)
+	if p.adminL, err = api.ListenLoopback(o.admin); err != nil {
+		return nil, fmt.Errorf("--admin: %w", err)
+	}
+	if p.xdsL, err = net.Listen("tcp", o.xds); err != nil {
+		return nil, fmt.Errorf("--xds: %w", err)
+	}
+	if o.api != "" {
+		apiTLS, err := o.serverTLS(p.log, []string{"h2", "http/1.1"}, identity.RoleOperator, identity.RoleControl, identity.RoleAgent)
+		if err != nil {
+			return nil, err
+		}
+		if p.apiL, err = tls.Listen("tcp", o.api, apiTLS); err != nil {
+			return nil, fmt.Errorf("--api: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// run serves until ctx ends, or until something fails that must not.
+func (p *plane) run(ctx context.Context) error {
+	defer p.close()
+	p.log.Info("started", "version", version(), "xds", p.xdsL.Addr().String(), "admin", p.adminL.Addr().String())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.control.Run(ctx) })
+	g.Go(func() error { return api.Serve(ctx, p.adminL, p.admin, p.log, grace) })
+	if p.apiL != nil {
+		g.Go(func() error { return api.Serve(ctx, p.apiL, p.remote, p.log, grace) })
+	}
+	g.Go(func() error {
+		p.serving.Store(true)
+		defer p.serving.Store(false)
+		return p.grpc.Serve(p.xdsL)
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		p.serving.Store(false)
+		p.xds.Close() // ends the streams, so that the graceful stop has nothing to wait for
+		stop := time.AfterFunc(grace, p.grpc.Stop)
+		defer stop.Stop()
+		p.grpc.GracefulStop()
+		return nil
+	})
+	return g.Wait()
+}
+
+func (p *plane) close() {
+	for _, l := range []net.Listener{p.xdsL, p.adminL, p.apiL} {
+		if l != nil {
+			_ = l.Close() // most are closed already by who served them
+		}
+	}
+	if p.store != nil {
+		if err := p.store.Close(); err != nil {
+			p.log.Warn("close store", "error", err)
+		}
+	}
+}
