@@ -1,9 +1,14 @@
 package compile
 
-import "github.com/domicile-dev/domicile/pkg/policy"
+import (
+	"slices"
+
+	"github.com/domicile-dev/domicile/pkg/policy"
+)
 
 // The codes of the problems that Compile finds. They are stable: DP21xx is
-// meaning, DP31xx governance, DP41xx topology, DP91xx a bug in Domicile.
+// meaning, DP31xx governance, DP41xx topology, DP91xx a bug in Domicile. Package
+// policy has those whose third digit is 0.
 const (
 	CodeNoDeployment   = "DP2100" // error
 	CodeUnknownClass   = "DP2101" // error
@@ -33,7 +38,6 @@ const (
 	CodeRegionCountry = "DP4103" // error: a region's country is not a country code
 	CodeNoBackend     = "DP4104" // warning
 	CodeNoPeer        = "DP4105" // warning
-	CodeNoKeys        = "DP4106" // warning: an issuer without a key set
 	CodeNobodyServes  = "DP4107" // error: a class without subject names no region
 	CodeInternal      = "DP9101" // error
 )
@@ -50,3 +54,38 @@ func Refuse(problems []policy.Problem) []policy.Problem {
 	}
 	return out
 }
+
+var codeInfos = []policy.CodeInfo{
+	{Code: CodeNoDeployment, Title: "no deployment", Page: "Without a deployment there are no regions, classes or issuers, so nothing can be compiled."},
+	{Code: CodeUnknownClass, Title: "a class that the deployment does not define", Page: "Classes are defined by the routes of deployment.yaml (class, and carries). A rule or transfer for another class would never apply."},
+	{Code: CodeUnknownPlace, Title: "neither a group nor a code", Page: "A transfer goes to codes of countries and special territories, or to groups that groups.yaml defines. A name that is neither would cover nothing."},
+	{Code: CodeUnknownLaw, Title: "a law file that does not exist", Page: "law: names law files by their codes. The library ships some; add a file under law/ for others, so that articles and mechanisms can be checked."},
+	{Code: CodeUnknownBasis, Title: "a basis that no law file of the jurisdiction has", Page: "A basis is chosen (the operator's own choice), or the id of an article in one of the jurisdiction's law files."},
+	{Code: CodeAmbiguousGroup, Title: "a group named like a jurisdiction", Page: "A transfer to that name would mean two things, and the wider one would let more data out than its author meant."},
+	{Code: CodeUnknownSubject, Title: "an unknown subject", Page: "The subject says whose home governs: caller, path.user, host or none."},
+	{Code: CodeServeAbroad, Title: "a serving region across a border", Page: "A region that may serve a home's data, as failover too, lies in another territory, and no transfer covers that class to that country for the purpose serve. Inside the home's country, and inside a group of free movement, no border is crossed."},
+	{Code: CodeEntryAbroad, Title: "an entry region across a border", Page: "The gateway of an entry region decrypts. Where it lies in another territory, a transfer must cover that class to that country for the purpose entry."},
+	{Code: CodeCacheAbroad, Title: "a cache edge across a border", Page: "An edge in another territory holds copies. A transfer must cover that class to that country for the purpose cache."},
+	{Code: CodeLapsed, Title: "a transfer has ended", Page: "At the instant of until (or when a member leaves the group through which a crossing was covered) the crossing is refused as lapsed. New work that still holds it is refused; what is in force is recompiled all the same, so that nothing keeps flowing and nothing else is blocked."},
+	{Code: CodeLapsing, Title: "a transfer ends within 30 days", Page: "At the instant of until, what the transfer covers is refused as lapsed. Renew it before."},
+	{Code: CodeMechanism, Title: "a mechanism that the law files do not list", Page: "Each law file lists the ways in which its law lets data leave. A transfer must rest on one of them."},
+	{Code: CodeNotAdequate, Title: "a destination that is not adequate", Page: "Adequacy covers the destinations that the law file lists, for as long as they are listed, and no others."},
+	{Code: CodeUnused, Title: "a transfer that nothing uses", Page: "No rule crosses a border by it. A permission without a use is one that nobody reviews; remove it."},
+	{Code: CodeNoRule, Title: "a class without a rule", Page: "The deployment has a class for which the jurisdiction has no rule: its requests are refused as no-rule. If that is meant, write serve: []."},
+	{Code: CodeCarriesNoRule, Title: "a stream that carries a class without a rule", Page: "The strictest rule of all classes that a stream carries governs it; where one has no rule, the stream is refused as no-rule."},
+	{Code: CodeNoIssuer, Title: "a home that no issuer may name", Page: "No token can carry this home, so its rules govern nobody."},
+	{Code: CodeTwice, Title: "one name defined twice", Page: "Two entries with one name leave open which of them counts. The message names the first."},
+	{Code: CodeHostDisagrees, Title: "a host name whose homes disagree", Page: "A class with the subject host is governed by the homes that the region of the host name serves first. Where they are served by different regions, nothing says whose home governs, and the request is refused as no-home."},
+	{Code: CodeNoLaw, Title: "a mechanism that was not checked", Page: "No law file applies to the jurisdiction, so nothing says whether the law knows the transfer's mechanism."},
+	{Code: CodeReviewDue, Title: "a review is overdue", Page: "The review date of a transfer, a jurisdiction or a law file has passed. Reviews warn; only until denies."},
+	{Code: CodeObserve, Title: "observe is not available", Page: "The policy is enforced although its file says observe."},
+	{Code: CodeUnknownRegion, Title: "an unknown region", Page: "Regions are defined in deployment.yaml. The fix names the nearest one."},
+	{Code: CodeRegionCountry, Title: "a region whose country is no country", Page: "A region lies in exactly one country; borders are judged by it."},
+	{Code: CodeNoBackend, Title: "a serving region without a backend", Page: "The region may serve the class but has no backend for its service: requests are refused as no-backend."},
+	{Code: CodeNoPeer, Title: "a serving region that others cannot reach", Page: "The region has no gateway.peer, so requests that enter elsewhere cannot reach it."},
+	{Code: CodeNobodyServes, Title: "a class without subject and without regions", Page: "A class without personal data is served by the regions that it names; it names none."},
+	{Code: CodeInternal, Title: "a bug of Domicile", Page: "Compiling ended in a bug. Nothing was applied. Please report it together with the files."},
+}
+
+// Codes explains all codes that Compile may report, sorted.
+func Codes() []policy.CodeInfo { return slices.Clone(codeInfos) }

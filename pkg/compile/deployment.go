@@ -161,12 +161,6 @@ func (b *builder) compileIssuers() {
 		for _, h := range homes {
 			b.homes[h] = true
 		}
-		if len(i.JWKS) == 0 {
-			b.add(policy.Problem{
-				Pos: i.Pos, Code: CodeNoKeys, Severity: policy.Warning,
-				Message: fmt.Sprintf("issuer %s has no key set: none of its tokens verifies", i.Issuer), Fix: "add jwks: {file: …} and the file",
-			})
-		}
 		b.spec.Issuers = append(b.spec.Issuers, residency.Issuer{Issuer: i.Issuer, Homes: homes})
 		out := topology.Issuer{
 			Issuer: i.Issuer, Audiences: slices.Compact(slices.Sorted(slices.Values(i.Audiences))),

@@ -12,7 +12,7 @@ import (
 
 func TestDestinationCodes(t *testing.T) {
 	for code, ok := range map[string]bool{
-		"US": true, "US-CA": true, "AE-DIFC": true, "CA-QC": true, "US-": false, "US-C_": false, "us-CA": false, "USA": false, "U": false, "": false, "-CA": false,
+		"US": true, "ZA": true, "AZ": true, "AA": true, "US-CA": true, "AE-DIFC": true, "CA-QC": true, "US-": false, "US-C_": false, "us-CA": false, "USA": false, "U": false, "": false, "-CA": false,
 	} {
 		if isCode(code) != ok {
 			t.Errorf("isCode(%q) = %v", code, !ok)
@@ -21,9 +21,10 @@ func TestDestinationCodes(t *testing.T) {
 }
 
 func TestGroupNames(t *testing.T) {
-	for name, what := range map[string]string{"SA": "jurisdiction", "TR": "region's country", "FR": "member of a group"} {
+	for name, what := range map[string]string{"SA": "jurisdiction", "KW": "jurisdiction that lies nowhere here", "TR": "region's country", "FR": "member of a group"} {
 		s := sample()
 		s.Groups[name] = &policy.Group{Name: name}
+		s.Jurisdictions["KW"] = &policy.Jurisdiction{Code: "KW"}
 		if _, problems := Compile(s, now); len(problems) == 0 || problems[0].Code != CodeAmbiguousGroup {
 			t.Errorf("a group may be named like a %s: %+v", what, problems)
 		}
@@ -119,7 +120,30 @@ func TestProblemCitesTheAuthorsBasisAndTheNearestTransfer(t *testing.T) {
 func TestARuleForAClassWithoutSubject(t *testing.T) {
 	s := sample()
 	s.Deployment.Regions = append(s.Deployment.Regions, policy.Region{Name: "ksa-jeddah", Country: "SA", Pos: line(71)})
-	sa(s).Rules["health"] = &policy.Rule{Serve: texts("ksa-jeddah")}
+	sa(s).Rules["health"] = &policy.Rule{Serve: texts("ksa-jeddah"), Entry: texts("me-riyadh")}
+	if _, problems := Compile(s, now); len(problems) > 0 {
+		t.Errorf("%+v", problems)
+	}
+}
+
+// TestPeerIsNeededByOtherEntriesOnly: a region that nothing enters elsewhere may
+// have no peer address.
+func TestPeerIsNeededByOtherEntriesOnly(t *testing.T) {
+	s := sample()
+	s.Deployment.Regions[2].Peer = "" // serves DE, entered there only
+	if _, problems := Compile(s, now); len(problems) > 0 {
+		t.Errorf("%+v", problems)
+	}
+}
+
+// TestHostWhoseHomesAgree is no problem.
+func TestHostWhoseHomesAgree(t *testing.T) {
+	s := sample()
+	s.Deployment.Classes[0].Subject = "host"
+	fr := *s.Jurisdictions["DE"]
+	fr.Code = "FR"
+	s.Jurisdictions["FR"] = &fr
+	s.Deployment.Issuers[0].Homes = texts("SA", "DE", "FR")
 	if _, problems := Compile(s, now); len(problems) > 0 {
 		t.Errorf("%+v", problems)
 	}

@@ -132,7 +132,6 @@ var warningsMade = []edit{
 	{"no peer", func(s *policy.Set) { s.Deployment.Regions[0].Peer = "" }, CodeNoPeer, policy.Warning, 11, []string{"me-riyadh"}, nil},
 	{"home that no issuer names", func(s *policy.Set) { s.Deployment.Issuers[0].Homes = texts("SA") },
 		CodeNoIssuer, policy.Warning, 61, []string{"DE"}, nil},
-	{"issuer without keys", func(s *policy.Set) { s.Deployment.Issuers[0].JWKS = nil }, CodeNoKeys, policy.Warning, 31, nil, nil},
 	{"no law file", func(s *policy.Set) { sa(s).Laws = nil; message(s).Basis = nil; sa(s).Rules["presence"].Basis = nil },
 		CodeNoLaw, policy.Warning, 46, []string{"roam"}, nil},
 	{"host name that says nothing", func(s *policy.Set) {

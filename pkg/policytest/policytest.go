@@ -24,7 +24,7 @@ import (
 const CodeNotEvaluated = "DP5001"
 
 // CodeUnknownName marks a case that names something that does not exist.
-const CodeUnknownName = "DP5002"
+const CodeUnknownName = "DP5101"
 
 // Report is the outcome of all cases, in the order of files and cases.
 type Report struct {

@@ -58,7 +58,7 @@ func TestCases(t *testing.T) {
 		{"unknown class", policy.TestCase{Home: "SA", Class: "mesage", Entry: "here", AllowRegion: "here"}, `unknown class "mesage", did you mean "message"?`},
 		{"unknown home", policy.TestCase{Home: "SB", Class: "message", Entry: "here", DenyReason: "no-rule"}, `unknown home "SB", did you mean "SA"?`},
 		{"unknown entry", policy.TestCase{Home: "SA", Class: "message", Entry: "heer", DenyReason: "entry-not-allowed"}, `unknown entry region "heer", did you mean "here"?`},
-		{"unknown down", policy.TestCase{Home: "SA", Class: "message", Entry: "here", Down: []string{"mars"}, AllowRegion: "here"}, `unknown region "mars"  DP5002`},
+		{"unknown down", policy.TestCase{Home: "SA", Class: "message", Entry: "here", Down: []string{"mars"}, AllowRegion: "here"}, `unknown region "mars"  DP5101`},
 		{"unknown region", policy.TestCase{Home: "SA", Class: "message", Entry: "here", AllowRegion: "hree"}, `unknown region "hree"`},
 		{"unknown reason", policy.TestCase{Home: "SA", Class: "message", Entry: "there", DenyReason: "entry-not-alowed"}, `did you mean "entry-not-allowed"?`},
 		{"nothing expected", policy.TestCase{Home: "SA", Class: "message", Entry: "here"}, "expect needs"},
