@@ -1,0 +1,314 @@
+package leakcheck
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// listener judges a listener that something outside this Envoy can connect to.
+// Internal listeners are judged where a cluster leads to them.
+func (k *checker) listener(l *listenerv3.Listener) {
+	if l.GetInternalListener() != nil {
+		return
+	}
+	where := named("listener", l.GetName())
+	k.listenerFields(where, l)
+	for _, chain := range chains(l) {
+		k.known(where, chain)
+		isPeer := k.downstream(where, chain.GetTransportSocket())
+		for _, f := range chain.GetFilters() {
+			m, err := f.GetTypedConfig().UnmarshalNew()
+			switch cfg := m.(type) {
+			case *hcmv3.HttpConnectionManager:
+				k.manager(where, cfg, isPeer).prove()
+			case *tcpproxyv3.TcpProxy:
+				for _, h := range k.tcpHits(where, cfg) {
+					k.report(Finding{
+						Code: NoHome, Where: where, Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint,
+						Message: "whoever connects is passed on, and nothing says whose data it is",
+					})
+				}
+			default:
+				k.unjudgedFilter(where, f.GetName(), f.GetTypedConfig(), err)
+			}
+		}
+	}
+}
+
+func (k *checker) listenerFields(where string, l *listenerv3.Listener) {
+	k.known(where, l)
+	k.loggers(where, l.GetAccessLog())
+	for _, f := range l.GetListenerFilters() {
+		switch f.GetTypedConfig().GetTypeUrl() {
+		case "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+			"type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
+			"type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol":
+		default:
+			k.unjudged(where, "listener filter %s", f.GetName())
+		}
+	}
+}
+
+// downstream judges how clients connect. Those that must show a certificate are
+// other regions' Envoys.
+func (k *checker) downstream(where string, ts *corev3.TransportSocket) (isPeer bool) {
+	if ts.GetTypedConfig() == nil {
+		return false
+	}
+	m, err := ts.GetTypedConfig().UnmarshalNew()
+	switch cfg := m.(type) {
+	case *rawbufferv3.RawBuffer:
+	case *tlsv3.DownstreamTlsContext:
+		if !cfg.GetRequireClientCertificate().GetValue() {
+			return false
+		}
+		v, ca := validation(cfg.GetCommonTlsContext())
+		if !ca || v.GetTrustChainVerification() != tlsv3.CertificateValidationContext_VERIFY_TRUST_CHAIN || v.GetAllowExpiredCertificate() {
+			k.report(Finding{Code: PeerUnproved, Where: where, Message: "clients show a certificate that is not verified"})
+		}
+		return true
+	default:
+		k.unjudged(where, "transport socket %s of type %s (%v)", ts.GetName(), ts.GetTypedConfig().GetTypeUrl(), err)
+	}
+	return false
+}
+
+// managerWalk is one HTTP connection manager.
+type managerWalk struct {
+	*checker
+	where  string
+	isPeer bool
+	hcm    *hcmv3.HttpConnectionManager
+	tables []*routev3.RouteConfiguration
+	token  *slot // verifies tokens; nil when there is none
+	agent  *slot // asks the agent; nil when there is none
+	// What was seen on the way decides what must be trusted.
+	forwards, callers bool
+}
+
+// scope is what is known of the requests that come to one place in a route table.
+type scope struct {
+	where        string
+	home, issuer string
+	f            *formula
+	configs      []map[string]*anypb.Any // per-filter configuration, outermost first
+	mirrors      []*routev3.RouteAction_RequestMirrorPolicy
+}
+
+// routeIn is a route and where it stands.
+type routeIn struct {
+	scope
+	*routev3.Route
+}
+
+func (k *checker) manager(where string, m *hcmv3.HttpConnectionManager, isPeer bool) *managerWalk {
+	w := &managerWalk{checker: k, where: where, isPeer: isPeer, hcm: m}
+	k.known(where, m)
+	k.loggers(where, m.GetAccessLog())
+	for _, u := range m.GetUpgradeConfigs() {
+		if len(u.GetFilters()) > 0 {
+			k.unjudged(where, "upgrade %s has filters of its own", u.GetUpgradeType())
+		}
+	}
+	w.filters()
+	switch r := m.GetRouteSpecifier().(type) {
+	case *hcmv3.HttpConnectionManager_RouteConfig:
+		w.tables = []*routev3.RouteConfiguration{r.RouteConfig}
+	case *hcmv3.HttpConnectionManager_Rds:
+		w.tables = k.routes[r.Rds.GetRouteConfigName()]
+	default:
+		k.unjudged(where, "routes that are chosen while a request runs")
+	}
+	return w
+}
+
+// prove follows every route of the manager, then judges the headers on which
+// the routes rest.
+func (w *managerWalk) prove() {
+	for _, rc := range w.tables {
+		w.table(rc, w.proveList)
+	}
+	if w.forwards {
+		w.scrubbed()
+	}
+	if w.callers {
+		w.verified()
+	}
+}
+
+type visitor func(s scope, routes []*routev3.Route)
+
+func (w *managerWalk) eachRoute(rc *routev3.RouteConfiguration, visit func(string, routeIn)) {
+	w.table(rc, func(s scope, routes []*routev3.Route) {
+		for i, r := range routes {
+			where := routeName(s.where, i, r)
+			w.known(where, r)
+			visit(where, routeIn{s, r})
+		}
+	})
+}
+
+// table visits every list of routes of a route table.
+func (w *managerWalk) table(rc *routev3.RouteConfiguration, visit visitor) {
+	where := join(w.where, named("route_config", rc.GetName()))
+	w.known(where, rc)
+	for _, vh := range rc.GetVirtualHosts() {
+		w.known(join(where, named("virtual_host", vh.GetName())), vh)
+		s := scope{
+			where:   join(where, named("virtual_host", vh.GetName())),
+			f:       w.domains(vh.GetDomains()),
+			configs: []map[string]*anypb.Any{rc.GetTypedPerFilterConfig(), vh.GetTypedPerFilterConfig()},
+			mirrors: slices.Concat(rc.GetRequestMirrorPolicies(), vh.GetRequestMirrorPolicies()),
+		}
+		visit(s, vh.GetRoutes())
+		w.matcher(vh.GetMatcher(), s, visit)
+	}
+}
+
+// domains is the condition on the host that chooses a virtual host. That a more
+// specific one takes a request away is not used: it only widens.
+func (k *checker) domains(list []string) *formula {
+	var out []*formula
+	for _, d := range list {
+		expr := ""
+		switch {
+		case d == "*":
+			return k.whole
+		case d[:min(1, len(d))] == "*":
+			expr = text("suffix", d[1:], true)
+		case d[max(0, len(d)-1):] == "*":
+			expr = text("prefix", d[:len(d)-1], true)
+		default:
+			expr = hostRegex(d)
+		}
+		out = append(out, k.inSet(host, k.membership(host, k.language(expr, false))))
+	}
+	return k.or(out...)
+}
+
+func (s scope) narrow(k *checker, label string, c condition) scope {
+	both := k.all(condition{s.f, s.home, s.issuer}, c)
+	s.f, s.home, s.issuer = both.f, both.home, both.issuer
+	s.where = join(s.where, label)
+	return s
+}
+
+// matcher visits the lists of routes of a matcher tree.
+func (w *managerWalk) matcher(m *xdsmatcherv3.Matcher, s scope, visit visitor) {
+	switch t := m.GetMatcherType().(type) {
+	case *xdsmatcherv3.Matcher_MatcherList_:
+		for i, fm := range t.MatcherList.GetMatchers() {
+			c := w.predicate(fm.GetPredicate())
+			w.onMatch(fm.GetOnMatch(), s.narrow(w.checker, fmt.Sprintf("branch %d", i+1), c), visit)
+			if c.home+c.issuer == "" && !fm.GetOnMatch().GetKeepMatching() && total(fm.GetOnMatch()) {
+				s.f = w.and(s.f, w.not(c.f))
+			}
+		}
+	case *xdsmatcherv3.Matcher_MatcherTree_:
+		s = w.tree(t.MatcherTree, s, visit)
+	}
+	if m.GetOnNoMatch() != nil {
+		s.where = join(s.where, "otherwise")
+		w.onMatch(m.GetOnNoMatch(), s, visit)
+	}
+}
+
+// tree visits a map and returns the scope of what it does not hold.
+func (w *managerWalk) tree(t *xdsmatcherv3.Matcher_MatcherTree, s scope, visit visitor) scope {
+	kindOf, entries := "exact", t.GetExactMatchMap().GetMap()
+	if t.GetPrefixMatchMap() != nil {
+		kindOf, entries = "prefix", t.GetPrefixMatchMap().GetMap()
+	}
+	if t.GetCustomMatch() != nil {
+		w.unjudged(s.where, "a matcher of type %s", t.GetCustomMatch().GetTypedConfig().GetTypeUrl())
+	}
+	name, rest := w.headerInput(t.GetInput()), s
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		c := condition{f: w.unknown}
+		if name != "" {
+			exact := ""
+			if kindOf == "exact" {
+				exact = key
+			}
+			c = w.header(name, text(kindOf, key, false), exact)
+		}
+		w.onMatch(entries[key], s.narrow(w.checker, label(name, key), c), visit)
+		if c.home+c.issuer == "" && !entries[key].GetKeepMatching() && total(entries[key]) {
+			rest.f = w.and(rest.f, w.not(c.f))
+		}
+	}
+	return rest
+}
+
+func label(header, key string) string {
+	switch header {
+	case homeHeader:
+		return "home " + key
+	case issuerHeader:
+		return "issuer " + key
+	case entryHeader:
+		return "entry " + key
+	}
+	return header + " " + key
+}
+
+// total tells whether everything that comes here is taken, so that nothing
+// falls through to what stands after.
+func total(on *xdsmatcherv3.Matcher_OnMatch) bool {
+	if m := on.GetMatcher(); m != nil {
+		return m.GetOnNoMatch() != nil && total(m.GetOnNoMatch())
+	}
+	return on.GetAction() != nil
+}
+
+func (w *managerWalk) onMatch(on *xdsmatcherv3.Matcher_OnMatch, s scope, visit visitor) {
+	if m := on.GetMatcher(); m != nil {
+		w.matcher(m, s, visit)
+		return
+	}
+	if on.GetAction() == nil {
+		return
+	}
+	switch a := w.decode(on.GetAction()).(type) {
+	case *routev3.Route:
+		visit(s, []*routev3.Route{a})
+	case *routev3.RouteList:
+		visit(s, a.GetRoutes())
+	default:
+		w.unjudged(s.where, "an action of type %s", on.GetAction().GetTypedConfig().GetTypeUrl())
+	}
+}
+
+// decode unpacks an action once: many branches share one.
+func (k *checker) decode(a *xdscorev3.TypedExtensionConfig) proto.Message {
+	key := a.GetTypedConfig().GetTypeUrl() + "\x00" + string(a.GetTypedConfig().GetValue())
+	if m, ok := k.decoded[key]; ok {
+		return m
+	}
+	m, err := a.GetTypedConfig().UnmarshalNew()
+	if err != nil {
+		m = nil
+	}
+	k.decoded[key] = m
+	return m
+}
+
+func routeName(where string, i int, r *routev3.Route) string {
+	if r.GetName() != "" {
+		return join(where, "route "+r.GetName())
+	}
+	return join(where, fmt.Sprintf("route %d", i+1))
+}

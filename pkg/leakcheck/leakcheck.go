@@ -1,0 +1,185 @@
+// Package leakcheck proves that the configuration of one Envoy keeps every
+// request inside the regions that a residency table allows, or names each way
+// out that it finds.
+//
+// It is the second opinion on package envoy and shares no code with it: it
+// reads Envoy's own configuration, whoever wrote it, and follows the data path
+// by abstract interpretation: listener, filter chain, route, cluster, endpoint,
+// place. Paths, hosts and methods are treated as languages, so the question
+// "which class can a request on this route have?" is answered exactly, not by
+// comparing spellings.
+//
+// What it guarantees: an empty result means that no request which the
+// configuration can forward reaches a place that the table does not allow for
+// the request's home and class at its entry, and that the headers on which this
+// rests can be written by Envoy only. What it does not understand it reports:
+// a field, filter, cluster type or endpoint outside the closed set that it
+// knows is a finding, never a guess. Health, weights, panic thresholds and
+// timeouts are ignored: whatever can be reached in any state counts as reached.
+//
+// What is missing (a cluster, a listener, a route table or an extension that
+// was never delivered) reaches nothing, and is no finding: Envoy refuses then.
+//
+// The package is pure; its functions may be called concurrently.
+package leakcheck
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/domicile-dev/domicile/pkg/residency"
+	"github.com/domicile-dev/domicile/pkg/topology"
+)
+
+// Config is the configuration of one Envoy: what it got by xDS, and the static
+// resources of its bootstrap when a live one is judged. Two resources of one
+// name (one active, one warming) are both judged.
+type Config struct {
+	Listeners  []*listenerv3.Listener
+	Clusters   []*clusterv3.Cluster
+	Endpoints  []*endpointv3.ClusterLoadAssignment
+	Routes     []*routev3.RouteConfiguration
+	Extensions []*corev3.TypedExtensionConfig
+}
+
+// The codes of findings.
+const (
+	RegionNotAllowed = "region-not-allowed" // a region that the rule does not list
+	Denied           = "denied"             // forwarded although the table refuses
+	NoClass          = "no-class"           // forwarded although no class covers it
+	NoHome           = "no-home"            // forwarded although nothing says whose data it is
+	NotEntitled      = "issuer"             // the issuer is unknown, or may not name the home
+	UnknownEndpoint  = "unknown-endpoint"   // an address that the topology does not know
+	AroundPeer       = "around-peer"        // another region's backend, past its peer gateway
+	Onward           = "onward"             // a peer that forwards to another region
+	PeerUnproved     = "peer-unproved"      // a peer whose certificate is not checked
+	HeaderTrust      = "header-trust"       // a trusted header that a client can write
+	TokenUnproved    = "token"              // a token that is not checked as the topology says
+	AgentBypassed    = "agent"              // a route that must ask the agent and does not
+	NotJudged        = "not-judged"         // configuration outside the closed set
+)
+
+// Finding is one way out, or one thing that keeps the proof from being made.
+type Finding struct {
+	Code     string `json:"code"`
+	Where    string `json:"where"` // listener › route table › branch › route
+	Home     string `json:"home,omitempty"`
+	Class    string `json:"class,omitempty"`
+	Entry    string `json:"entry,omitempty"`
+	Region   string `json:"region,omitempty"`
+	Cluster  string `json:"cluster,omitempty"`
+	Endpoint string `json:"endpoint,omitempty"`
+	Message  string `json:"message"`
+}
+
+// String is one line for people.
+func (f Finding) String() string { return f.Where + ": " + f.Code + ": " + f.Message }
+
+// Check judges the configuration of an Envoy that runs in region. An empty
+// result means proved. The result is in the order of the configuration, without
+// duplicates, and the same for the same input.
+func Check(c Config, t *residency.Table, top *topology.Topology, region string) []Finding {
+	own, ok := top.Region(region)
+	if !ok || t == nil {
+		return []Finding{{Code: NotJudged, Where: "region " + region, Message: "the region is not in the deployment, so nothing here is allowed"}}
+	}
+	k := newChecker(c, t, top, own)
+	for _, l := range c.Listeners {
+		k.listener(l)
+	}
+	return k.findings
+}
+
+// checker is one run. Everything that many routes share is worked out once.
+type checker struct {
+	table *residency.Table
+	top   *topology.Topology
+	own   topology.Region
+
+	clusters   map[string][]*clusterv3.Cluster
+	endpoints  map[string][]*endpointv3.ClusterLoadAssignment
+	internal   map[string][]*listenerv3.Listener
+	routes     map[string][]*routev3.RouteConfiguration
+	extensions map[string][]*corev3.TypedExtensionConfig
+
+	places  map[string][]place // by address text
+	reached map[string][]hit   // by cluster name
+	open    map[string]bool    // clusters whose walk is not finished: guards cycles
+
+	*algebra
+	classes   []*formula // of the table's routes, in order
+	hostAsked map[hostQuestion]residency.Decision
+	decoded   map[string]proto.Message
+
+	findings []Finding
+	seen     map[Finding]bool
+}
+
+type hostQuestion struct {
+	route       int
+	host, entry string
+}
+
+func newChecker(c Config, t *residency.Table, top *topology.Topology, own topology.Region) *checker {
+	k := &checker{
+		table: t, top: top, own: own,
+		clusters: group(c.Clusters, (*clusterv3.Cluster).GetName),
+		endpoints: group(c.Endpoints, func(e *endpointv3.ClusterLoadAssignment) string {
+			return e.GetClusterName()
+		}),
+		internal:   map[string][]*listenerv3.Listener{},
+		routes:     group(c.Routes, (*routev3.RouteConfiguration).GetName),
+		extensions: group(c.Extensions, (*corev3.TypedExtensionConfig).GetName),
+		places:     map[string][]place{}, reached: map[string][]hit{}, open: map[string]bool{},
+		algebra:   newAlgebra(t, top, own),
+		hostAsked: map[hostQuestion]residency.Decision{}, decoded: map[string]proto.Message{},
+		seen: map[Finding]bool{},
+	}
+	for _, l := range c.Listeners {
+		if l.GetInternalListener() != nil {
+			k.internal[l.GetName()] = append(k.internal[l.GetName()], l)
+		}
+	}
+	for _, r := range t.Routes() {
+		k.classes = append(k.classes, k.classFormula(r.Match))
+	}
+	k.mapPlaces()
+	return k
+}
+
+func group[T any](list []T, name func(T) string) map[string][]T {
+	out := map[string][]T{}
+	for _, x := range list {
+		out[name(x)] = append(out[name(x)], x)
+	}
+	return out
+}
+
+// report keeps a finding once.
+func (k *checker) report(f Finding) {
+	if !k.seen[f] {
+		k.seen[f] = true
+		k.findings = append(k.findings, f)
+	}
+}
+
+func (k *checker) unjudged(where, format string, args ...any) {
+	k.report(Finding{Code: NotJudged, Where: where, Message: fmt.Sprintf(format, args...)})
+}
+
+// join makes the trail of a Where.
+func join(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), " › ")
+}
+
+func named(kind, name string) string { return kind + " " + cmp.Or(name, "(unnamed)") }

@@ -1,0 +1,243 @@
+package leakcheck
+
+import (
+	"fmt"
+	"slices"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/domicile-dev/domicile/pkg/residency"
+)
+
+// proveList proves one list of routes, of which the first that matches is taken.
+func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
+	conditions := make([]*formula, len(routes))
+	ins := make([]routeIn, len(routes))
+	hits := make([][]hit, len(routes))
+	any := false
+	for i, r := range routes {
+		where := routeName(s.where, i, r)
+		w.known(where, r)
+		c := w.routeMatch(where, r.GetMatch())
+		both := w.all(condition{w.whole, s.home, s.issuer}, c)
+		conditions[i] = both.f
+		ins[i] = routeIn{s, r}
+		ins[i].where, ins[i].home, ins[i].issuer = where, both.home, both.issuer
+		ins[i].configs = append(slices.Clone(s.configs), r.GetTypedPerFilterConfig())
+		w.perFilter(where, r.GetTypedPerFilterConfig())
+		hits[i] = w.actionHits(where, ins[i])
+		any = any || len(hits[i]) > 0
+	}
+	if !any {
+		return
+	}
+	w.forwards = true
+	for i, list := range w.decide(s.f, conditions, w.classes) {
+		if len(hits[i]) == 0 || len(list) == 0 {
+			continue
+		}
+		w.provePlaces(ins[i], hits[i])
+		for _, p := range list {
+			w.proveClass(ins[i], hits[i], p)
+		}
+	}
+}
+
+// actionHits is what a route's action reaches, mirrors included.
+func (w *managerWalk) actionHits(where string, r routeIn) []hit {
+	a := r.GetRoute()
+	if a == nil {
+		if r.GetFilterAction() != nil {
+			w.unjudged(where, "the action is left to a filter")
+		}
+		return nil
+	}
+	w.known(where, a)
+	if p := a.GetRetryPolicy(); p != nil {
+		w.known(where, p)
+	}
+	for _, u := range a.GetUpgradeConfigs() {
+		if u.GetConnectConfig() != nil {
+			w.unjudged(where, "upgrade %s opens a raw tunnel", u.GetUpgradeType())
+		}
+	}
+	var out []hit
+	switch c := a.GetClusterSpecifier().(type) {
+	case *routev3.RouteAction_Cluster:
+		out = append(out, w.reach(c.Cluster)...)
+	case *routev3.RouteAction_WeightedClusters:
+		for _, m := range c.WeightedClusters.GetClusters() {
+			w.known(where, m)
+			out = append(out, w.reach(m.GetName())...)
+		}
+	default:
+		w.unjudged(where, "the cluster is chosen while a request runs")
+		out = append(out, hit{endpoint: "any"})
+	}
+	for _, m := range slices.Concat(r.mirrors, a.GetRequestMirrorPolicies()) {
+		if m.GetClusterHeader() != "" {
+			w.unjudged(where, "requests are mirrored to where a header says")
+		}
+		out = append(out, w.reach(m.GetCluster())...)
+	}
+	return out
+}
+
+// provePlaces judges where a route leads, whoever's request it is.
+func (w *managerWalk) provePlaces(r routeIn, hits []hit) {
+	for _, h := range hits {
+		f := Finding{Where: r.where, Home: r.home, Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint}
+		switch {
+		case h.kind == unknownPlace:
+			f.Code, f.Message = UnknownEndpoint, fmt.Sprintf("%s is no place that the deployment knows", h.endpoint)
+		case h.kind == backend && h.region != w.own.Name:
+			f.Code, f.Message = AroundPeer, fmt.Sprintf("a backend of %s is reached around its peer gateway, which would check again", h.region)
+		case h.kind == peer && w.isPeer:
+			f.Code, f.Message = Onward, fmt.Sprintf("a peer forwards to local backends only, and this leads to %s", h.region)
+		default:
+			continue
+		}
+		w.report(f)
+	}
+}
+
+// proveClass judges the requests of one class that a route can take.
+func (w *managerWalk) proveClass(r routeIn, hits []hit, p possibility) {
+	if p.class == unclassed {
+		w.report(Finding{
+			Code: NoClass, Where: r.where, Home: r.home, Cluster: hits[0].cluster, Endpoint: hits[0].endpoint, Region: hits[0].region,
+			Message: "requests that no class covers are forwarded",
+		})
+		return
+	}
+	entries := []string{w.own.Name}
+	if w.isPeer {
+		entries = p.entries
+	}
+	switch route := w.checker.table.Routes()[p.class]; route.Subject {
+	case residency.SubjectNone:
+		w.allow(r, hits, p.class, "", "", route.Serve)
+	case residency.SubjectHost:
+		w.proveHost(r, hits, p, entries)
+	default:
+		w.proveCaller(r, hits, p.class, entries)
+	}
+}
+
+// proveHost: the homes of the host name govern. A host that names no region
+// says nothing, so it must be right for every region's.
+func (w *managerWalk) proveHost(r routeIn, hits []hit, p possibility, entries []string) {
+	for _, h := range p.hosts {
+		for _, region := range w.hostRegions(h) {
+			for _, e := range entries {
+				q := hostQuestion{p.class, region, e}
+				d, done := w.hostAsked[q]
+				if !done {
+					d = w.checker.table.DecideHost(p.class, region, e)
+					w.hostAsked[q] = d
+				}
+				if !d.Allowed() {
+					w.deny(r, hits, p.class, e, fmt.Sprintf("the host of %s has no home that may: %s", region, d.Reason))
+					continue
+				}
+				w.allow(r, hits, p.class, "", e, d.Serve)
+			}
+		}
+	}
+}
+
+func (w *managerWalk) hostRegions(name string) []string {
+	if slices.ContainsFunc(w.own.Aliases, func(a string) bool { return hostRegex(a) == hostRegex(name) }) {
+		return []string{w.own.Name}
+	}
+	var out, all []string
+	for _, r := range w.top.Regions {
+		if r.Host != "" && hostRegex(r.Host) == hostRegex(name) {
+			out = append(out, r.Name)
+		}
+		all = append(all, r.Name)
+	}
+	if len(out) > 0 {
+		return out
+	}
+	return all
+}
+
+// proveCaller: the verified home governs.
+func (w *managerWalk) proveCaller(r routeIn, hits []hit, class int, entries []string) {
+	w.callers = true
+	route := w.checker.table.Routes()[class]
+	f := Finding{Where: r.where, Home: r.home, Class: route.Class, Region: hits[0].region, Cluster: hits[0].cluster, Endpoint: hits[0].endpoint}
+	if r.home == "" {
+		f.Code, f.Message = NoHome, "the route forwards, and nothing before it says whose data it is"
+		w.report(f)
+		return
+	}
+	w.proveIssuer(r, f)
+	if w.token != nil && !w.inForce(w.token, r) {
+		f.Code, f.Message = TokenUnproved, "the token is not verified on this route"
+		w.report(f)
+	}
+	if route.Subject == residency.SubjectUser && (w.agent == nil || !w.inForce(w.agent, r)) {
+		f.Code, f.Message = AgentBypassed, "the subject is the user in the path, and the agent is not asked"
+		w.report(f)
+	}
+	for _, e := range entries {
+		d := w.checker.table.DecideRoute(class, residency.Query{Home: r.home, Entry: e})
+		if !d.Allowed() {
+			w.deny(r, hits, class, e, string(d.Reason))
+			continue
+		}
+		w.allow(r, hits, class, r.home, e, d.Serve)
+	}
+}
+
+func (w *managerWalk) proveIssuer(r routeIn, f Finding) {
+	f.Code = NotEntitled
+	switch home, why := w.checker.table.Home(r.issuer, r.home); {
+	case r.issuer == "":
+		f.Message = "the route forwards whichever issuer named the home"
+		w.report(f)
+	case home != r.home:
+		f.Message = fmt.Sprintf("issuer %s may not name this home: %s", r.issuer, why)
+		w.report(f)
+	}
+}
+
+// allow reports every region that is reached and not in the list.
+func (w *managerWalk) allow(r routeIn, hits []hit, class int, home, at string, serve []string) {
+	for _, h := range hits {
+		if h.kind == unknownPlace || h.kind == agent || slices.Contains(serve, h.region) {
+			continue
+		}
+		w.report(Finding{
+			Code: RegionNotAllowed, Where: r.where, Home: home, Class: w.checker.table.Routes()[class].Class, Entry: w.shownEntry(at),
+			Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint,
+			Message: fmt.Sprintf("%s%s reaches %s, allowed are %v", w.checker.table.Routes()[class].Class, w.entering(at), h.region, serve),
+		})
+	}
+}
+
+// deny reports that anything is reached at all.
+func (w *managerWalk) deny(r routeIn, hits []hit, class int, at, why string) {
+	w.report(Finding{
+		Code: Denied, Where: r.where, Home: r.home, Class: w.checker.table.Routes()[class].Class, Entry: w.shownEntry(at),
+		Region: hits[0].region, Cluster: hits[0].cluster, Endpoint: hits[0].endpoint,
+		Message: fmt.Sprintf("the table refuses %s%s (%s), the route forwards", w.checker.table.Routes()[class].Class, w.entering(at), why),
+	})
+}
+
+func (w *managerWalk) shownEntry(e string) string {
+	if w.isPeer {
+		return e
+	}
+	return ""
+}
+
+// entering is the part of a message that names the entry, where it is not this region.
+func (w *managerWalk) entering(e string) string {
+	if e = w.shownEntry(e); e != "" {
+		return " entering in " + e
+	}
+	return ""
+}

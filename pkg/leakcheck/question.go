@@ -1,0 +1,198 @@
+package leakcheck
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// unclassed stands for "no class route covers the request".
+const unclassed = -1
+
+// pair says that the i-th condition of a list can be the first that holds for a
+// request whose first class route is class.
+type pair struct{ item, class int }
+
+// possibility is what can be true of the requests that one item of a list takes.
+type possibility struct {
+	class          int
+	hosts, entries []string // the atoms with which it can happen
+}
+
+// decide asks, for a list of conditions of which the first that holds is taken,
+// which classes the requests taken by each can have. scope holds for all.
+func (a *algebra) decide(scope *formula, list, classes []*formula) [][]possibility {
+	found := map[pair]*possibility{}
+	all := append(append([]*formula{scope}, list...), classes...)
+	for _, c := range a.cells(all) {
+		s := a.residual(scope, c.at)
+		if s.op == opConst && s.val == no {
+			continue
+		}
+		rest := make([]*formula, 0, len(all))
+		for _, f := range all[1:] {
+			rest = append(rest, a.residual(f, c.at))
+		}
+		for _, p := range a.pairs(s, rest[:len(list)], rest[len(list):]) {
+			if found[p] == nil {
+				found[p] = &possibility{class: p.class}
+			}
+			found[p].hosts = union(found[p].hosts, c.hosts)
+			found[p].entries = union(found[p].entries, c.entries)
+		}
+	}
+	out := make([][]possibility, len(list))
+	for i := range list {
+		for k := unclassed; k < len(classes); k++ {
+			if p := found[pair{i, k}]; p != nil {
+				out[i] = append(out[i], *p)
+			}
+		}
+	}
+	return out
+}
+
+func union(a, b []string) []string {
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(a, s)
+		}
+	}
+	return a
+}
+
+// cellGroup is one cell and the atoms for which every formula answers alike.
+type cellGroup struct {
+	at             cellOf
+	hosts, entries []string
+}
+
+// cells returns one cell for each combination that the formulas tell apart.
+func (a *algebra) cells(list []*formula) []cellGroup {
+	var groups [dimensions][][]int
+	for d := range dimensions {
+		groups[d] = a.alike(d, list)
+	}
+	var out []cellGroup
+	for _, m := range groups[method] {
+		for _, h := range groups[host] {
+			for _, e := range groups[entry] {
+				for _, g := range groups[grpc] {
+					c := cellGroup{at: cellOf{m[0], h[0], e[0], g[0]}}
+					for _, i := range h {
+						c.hosts = append(c.hosts, a.atoms[host][i])
+					}
+					for _, i := range e {
+						c.entries = append(c.entries, a.atoms[entry][i])
+					}
+					out = append(out, c)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// alike groups the atoms of a dimension that no formula tells apart.
+func (a *algebra) alike(d dimension, list []*formula) [][]int {
+	var leaves []*formula
+	for _, f := range list {
+		for _, u := range f.uses[d] {
+			if !slices.Contains(leaves, u) {
+				leaves = append(leaves, u)
+			}
+		}
+	}
+	byAnswer := map[string]int{}
+	var out [][]int
+	for atom := range a.atoms[d] {
+		sig := make([]byte, len(leaves))
+		for i, l := range leaves {
+			sig[i] = byte(l.set[atom])
+		}
+		n, ok := byAnswer[string(sig)]
+		if !ok {
+			n = len(out)
+			byAnswer[string(sig)] = n
+			out = append(out, nil)
+		}
+		out[n] = append(out[n], atom)
+	}
+	return out
+}
+
+// pairs answers decide for one cell, where only the path is open.
+func (a *algebra) pairs(scope *formula, list, classes []*formula) []pair {
+	var key strings.Builder
+	for _, f := range slices.Concat([]*formula{scope}, list, []*formula{a.none}, classes) {
+		fmt.Fprint(&key, f.id, ",")
+	}
+	if out, ok := a.answers[key.String()]; ok {
+		return out
+	}
+	var langs []*language
+	for _, f := range slices.Concat([]*formula{scope}, list, classes) {
+		for _, l := range f.path {
+			if !slices.Contains(langs, l) {
+				langs = append(langs, l)
+			}
+		}
+	}
+	var out []pair
+	answer := map[*language]truth{}
+	complete := walk(langs, func(accepts []bool) bool {
+		for i, l := range langs {
+			switch {
+			case !accepts[i]:
+				answer[l] = no
+			case l.exact:
+				answer[l] = yes
+			default:
+				answer[l] = maybe
+			}
+		}
+		if scope.eval(answer) != no {
+			out = addPairs(out, takers(list, answer), takers(classes, answer))
+		}
+		return true
+	})
+	if !complete { // too large to know: everything is possible
+		out = nil
+		for i := range list {
+			for k := unclassed; k < len(classes); k++ {
+				out = append(out, pair{i, k})
+			}
+		}
+	}
+	a.answers[key.String()] = out
+	return out
+}
+
+// takers returns which conditions can be the first to hold; unclassed when it
+// may be that none does.
+func takers(list []*formula, answer map[*language]truth) []int {
+	var out []int
+	for i, f := range list {
+		switch f.eval(answer) {
+		case yes:
+			return append(out, i)
+		case maybe:
+			out = append(out, i)
+		}
+	}
+	return append(out, unclassed)
+}
+
+func addPairs(out []pair, items, classes []int) []pair {
+	for _, i := range items {
+		if i == unclassed {
+			continue
+		}
+		for _, k := range classes {
+			if p := (pair{i, k}); !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,340 @@
+package leakcheck
+
+import (
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	internalupstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
+	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+type kind int
+
+const (
+	unknownPlace kind = iota
+	backend
+	peer
+	agent
+)
+
+// place is what an address is, by the topology.
+type place struct {
+	kind   kind
+	region string
+}
+
+// hit is one endpoint that a cluster can reach.
+type hit struct {
+	place
+	cluster, endpoint string
+}
+
+// mapPlaces indexes the topology by address. Where a private address is used in
+// several regions, the one here is meant.
+func (k *checker) mapPlaces() {
+	own := map[string]bool{}
+	for _, addresses := range k.own.Backends {
+		for _, a := range addresses {
+			own[normal(a)] = true
+		}
+	}
+	for a := range own {
+		k.places[a] = []place{{backend, k.own.Name}}
+	}
+	add := func(a string, p place) {
+		if a = normal(a); a != "" && !own[a] && !slices.Contains(k.places[a], p) {
+			k.places[a] = append(k.places[a], p)
+		}
+	}
+	for _, r := range k.top.Regions {
+		if r.Peer != "" {
+			add(r.Peer, place{peer, r.Name})
+		}
+		for _, addresses := range r.Backends {
+			for _, a := range addresses {
+				add(a, place{backend, r.Name})
+			}
+		}
+	}
+	if k.own.Agent != "" {
+		k.places["unix:"+k.own.Agent] = []place{{agent, k.own.Name}}
+	}
+}
+
+// normal spells host:port in one way.
+func normal(hostPort string) string {
+	h, p, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return strings.ToLower(hostPort)
+	}
+	if ip := net.ParseIP(h); ip != nil {
+		h = ip.String()
+	}
+	return net.JoinHostPort(strings.ToLower(h), p)
+}
+
+func addressText(a *corev3.Address) string {
+	switch t := a.GetAddress().(type) {
+	case *corev3.Address_SocketAddress:
+		s := t.SocketAddress
+		if s.GetNamedPort() != "" || s.GetResolverName() != "" || s.GetProtocol() != corev3.SocketAddress_TCP {
+			return "odd:" + s.String()
+		}
+		return normal(net.JoinHostPort(s.GetAddress(), strconv.Itoa(int(s.GetPortValue()))))
+	case *corev3.Address_Pipe:
+		return "unix:" + t.Pipe.GetPath()
+	}
+	return "odd:" + a.String()
+}
+
+// reach returns every endpoint that a cluster can ever send to. A cluster that
+// does not exist reaches nothing.
+func (k *checker) reach(name string) []hit {
+	if out, done := k.reached[name]; done {
+		return out
+	}
+	if k.open[name] {
+		return nil // a cycle: what it reaches is being collected already
+	}
+	k.open[name] = true
+	var out []hit
+	for _, c := range k.clusters[name] {
+		for _, h := range k.clusterHits(c) {
+			if !slices.Contains(out, h) {
+				out = append(out, h)
+			}
+		}
+	}
+	delete(k.open, name)
+	if len(k.open) == 0 { // inside a cycle the answer may be partial
+		k.reached[name] = out
+	}
+	return out
+}
+
+func (k *checker) clusterHits(c *clusterv3.Cluster) []hit {
+	where := named("cluster", c.GetName())
+	k.known(where, c)
+	k.protocolOptions(where, c)
+	var out []hit
+	switch d := c.GetClusterDiscoveryType().(type) {
+	case *clusterv3.Cluster_ClusterType:
+		var a aggregatev3.ClusterConfig
+		if d.ClusterType.GetTypedConfig().UnmarshalTo(&a) != nil {
+			k.unjudged(where, "cluster type %s may reach anything", d.ClusterType.GetName())
+			return []hit{{cluster: c.GetName(), endpoint: "any"}}
+		}
+		for _, member := range a.GetClusters() {
+			out = append(out, k.reach(member)...)
+		}
+		return out
+	case nil: // STATIC is the default
+		out = k.assigned(where, c, c.GetLoadAssignment())
+	case *clusterv3.Cluster_Type:
+		switch d.Type {
+		case clusterv3.Cluster_STATIC, clusterv3.Cluster_STRICT_DNS, clusterv3.Cluster_LOGICAL_DNS:
+			out = k.assigned(where, c, c.GetLoadAssignment())
+		case clusterv3.Cluster_EDS:
+			name := c.GetEdsClusterConfig().GetServiceName()
+			if name == "" {
+				name = c.GetName()
+			}
+			for _, e := range k.endpoints[name] {
+				out = append(out, k.assigned(where, c, e)...)
+			}
+		default:
+			k.unjudged(where, "cluster type %s sends where the request says", d.Type)
+			return []hit{{cluster: c.GetName(), endpoint: "any"}}
+		}
+	}
+	k.transport(where, c, out)
+	return out
+}
+
+func (k *checker) assigned(where string, c *clusterv3.Cluster, la *endpointv3.ClusterLoadAssignment) []hit {
+	k.known(where, la)
+	var out []hit
+	for _, group := range la.GetEndpoints() {
+		k.known(where, group)
+		for _, e := range group.GetLbEndpoints() {
+			k.known(where, e)
+			if e.GetEndpoint() == nil {
+				k.unjudged(where, "an endpoint without an address")
+				continue
+			}
+			k.known(where, e.GetEndpoint())
+			addresses := []*corev3.Address{e.GetEndpoint().GetAddress()}
+			for _, more := range e.GetEndpoint().GetAdditionalAddresses() {
+				addresses = append(addresses, more.GetAddress())
+			}
+			for _, a := range addresses {
+				out = append(out, k.addressHits(c.GetName(), a)...)
+			}
+		}
+	}
+	return out
+}
+
+func (k *checker) addressHits(cluster string, a *corev3.Address) []hit {
+	if i := a.GetEnvoyInternalAddress(); i != nil {
+		var out []hit
+		for _, l := range k.internal[i.GetServerListenerName()] {
+			out = append(out, k.internalHits(l)...)
+		}
+		return out
+	}
+	text := addressText(a)
+	if len(k.places[text]) == 0 {
+		return []hit{{cluster: cluster, endpoint: text}}
+	}
+	var out []hit
+	for _, p := range k.places[text] {
+		out = append(out, hit{p, cluster, text})
+	}
+	return out
+}
+
+// internalHits is what an internal listener passes on, whatever comes in.
+func (k *checker) internalHits(l *listenerv3.Listener) []hit {
+	where := named("listener", l.GetName())
+	k.listenerFields(where, l)
+	var out []hit
+	for _, chain := range chains(l) {
+		k.known(where, chain)
+		for _, f := range chain.GetFilters() {
+			m, err := f.GetTypedConfig().UnmarshalNew()
+			switch cfg := m.(type) {
+			case *tcpproxyv3.TcpProxy:
+				out = append(out, k.tcpHits(where, cfg)...)
+			case *hcmv3.HttpConnectionManager:
+				out = append(out, k.managerHits(where, cfg)...)
+			default:
+				k.unjudgedFilter(where, f.GetName(), f.GetTypedConfig(), err)
+			}
+		}
+	}
+	return out
+}
+
+func (k *checker) tcpHits(where string, p *tcpproxyv3.TcpProxy) []hit {
+	k.known(where, p)
+	k.loggers(where, p.GetAccessLog())
+	out := slices.Clone(k.reach(p.GetCluster()))
+	for _, w := range p.GetWeightedClusters().GetClusters() {
+		out = append(out, k.reach(w.GetName())...)
+	}
+	return out
+}
+
+// managerHits is everything that the routes of an inner connection manager lead
+// to: who can reach the listener is not known there, so no route is excused.
+func (k *checker) managerHits(where string, m *hcmv3.HttpConnectionManager) []hit {
+	w := k.manager(where, m, false)
+	var out []hit
+	for _, rc := range w.tables {
+		w.eachRoute(rc, func(where string, r routeIn) {
+			out = append(out, w.actionHits(where, r)...)
+		})
+	}
+	return out
+}
+
+func (k *checker) unjudgedFilter(where, name string, cfg *anypb.Any, err error) {
+	if err != nil {
+		k.unjudged(where, "filter %s of type %s: %v", name, cfg.GetTypeUrl(), err)
+		return
+	}
+	k.unjudged(where, "filter %s of type %s is none that keeps requests where they belong", name, cfg.GetTypeUrl())
+}
+
+func (k *checker) protocolOptions(where string, c *clusterv3.Cluster) {
+	for name, any := range c.GetTypedExtensionProtocolOptions() {
+		var o upstreamhttpv3.HttpProtocolOptions
+		if err := any.UnmarshalTo(&o); err != nil {
+			k.unjudged(where, "protocol options %s of type %s", name, any.GetTypeUrl())
+			continue
+		}
+		k.known(where, &o)
+	}
+}
+
+// transport judges how a cluster speaks to its endpoints: a peer must prove its
+// region by its certificate.
+func (k *checker) transport(where string, c *clusterv3.Cluster, hits []hit) {
+	ts := c.GetTransportSocket()
+	m, err := ts.GetTypedConfig().UnmarshalNew()
+	var proved func(region string) bool
+	switch cfg := m.(type) {
+	case *tlsv3.UpstreamTlsContext:
+		proved = func(region string) bool { return k.provesRegion(cfg.GetCommonTlsContext(), region) }
+	case *rawbufferv3.RawBuffer, *internalupstreamv3.InternalUpstreamTransport:
+		proved = func(string) bool { return false }
+	default:
+		if ts.GetTypedConfig() != nil || ts.GetName() != "" {
+			k.unjudged(where, "transport socket %s of type %s (%v)", ts.GetName(), ts.GetTypedConfig().GetTypeUrl(), err)
+		}
+		proved = func(string) bool { return false }
+	}
+	for _, h := range hits {
+		if h.kind == peer && h.cluster == c.GetName() && !proved(h.region) {
+			k.report(Finding{
+				Code: PeerUnproved, Where: where, Region: h.region, Cluster: c.GetName(), Endpoint: h.endpoint,
+				Message: "the peer gateway of " + h.region + " is not made to prove its region by a certificate",
+			})
+		}
+	}
+}
+
+func (k *checker) provesRegion(c *tlsv3.CommonTlsContext, region string) bool {
+	v, ca := validation(c)
+	if v == nil || !ca || v.GetTrustChainVerification() != tlsv3.CertificateValidationContext_VERIFY_TRUST_CHAIN ||
+		v.GetAllowExpiredCertificate() || v.GetCustomValidatorConfig() != nil {
+		return false
+	}
+	at := slices.Index(k.atoms[entry], region)
+	sans := v.GetMatchTypedSubjectAltNames()
+	if at < 0 || len(sans) == 0 {
+		return false
+	}
+	for _, san := range sans {
+		l := k.language(envoyText(san.GetMatcher()), false)
+		if san.GetSanType() != tlsv3.SubjectAltNameMatcher_URI || l == nil || exceeds(l, k.atomLangs[entry][at]) {
+			return false
+		}
+	}
+	return true
+}
+
+// validation returns the validation of certificates, and whether an authority
+// is named for it.
+func validation(c *tlsv3.CommonTlsContext) (v *tlsv3.CertificateValidationContext, ca bool) {
+	if combined := c.GetCombinedValidationContext(); combined != nil {
+		v = combined.GetDefaultValidationContext()
+		return v, combined.GetValidationContextSdsSecretConfig() != nil || v.GetTrustedCa() != nil
+	}
+	if c.GetValidationContextSdsSecretConfig() != nil {
+		return &tlsv3.CertificateValidationContext{}, true
+	}
+	v = c.GetValidationContext()
+	return v, v.GetTrustedCa() != nil
+}
+
+func chains(l *listenerv3.Listener) []*listenerv3.FilterChain {
+	out := slices.Clone(l.GetFilterChains())
+	if d := l.GetDefaultFilterChain(); d != nil {
+		out = append(out, d)
+	}
+	return out
+}

@@ -1,0 +1,333 @@
+package leakcheck
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	healthcheckv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
+	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/domicile-dev/domicile/pkg/topology"
+)
+
+const (
+	typePrefix = "type.googleapis.com/"
+	tokenType  = typePrefix + "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
+	peerURI    = "%DOWNSTREAM_PEER_URI_SAN%"
+)
+
+// slot is one HTTP filter of a chain, with everything that it can turn out to be.
+type slot struct {
+	name     string
+	at       int
+	disabled bool
+	tokens   bool // it verifies tokens, or is there to do so
+	asks     bool // it asks the agent
+}
+
+// filters judges the chain of HTTP filters and remembers the two that matter.
+func (w *managerWalk) filters() {
+	routed := false
+	for i, f := range w.hcm.GetHttpFilters() {
+		s := w.slot(i, f)
+		if routed {
+			continue // after the router nothing runs
+		}
+		_, routed = w.unpack(f.GetTypedConfig()).(*routerv3.Router)
+		if f.GetIsOptional() && (s.tokens || s.asks) {
+			w.unjudged(w.where, "filter %s is optional: an Envoy without it skips it", s.name)
+		}
+		if s.tokens && w.token == nil {
+			w.token = s
+		}
+		if s.asks && w.agent == nil && w.token != nil { // an agent asked before knows no caller
+			w.agent = s
+		}
+	}
+}
+
+func (k *checker) unpack(a *anypb.Any) proto.Message {
+	m, err := a.UnmarshalNew()
+	if err != nil {
+		return nil
+	}
+	return m
+}
+
+// slot judges every configuration that a filter can have.
+func (w *managerWalk) slot(i int, f *hcmv3.HttpFilter) *slot {
+	s := &slot{name: f.GetName(), at: i, disabled: f.GetDisabled()}
+	variants := []*anypb.Any{f.GetTypedConfig()}
+	if d := f.GetConfigDiscovery(); d != nil {
+		variants = nil
+		s.tokens = slices.Contains(d.GetTypeUrls(), tokenType)
+		if d.GetDefaultConfig() != nil {
+			variants = append(variants, d.GetDefaultConfig())
+		}
+		for _, e := range w.extensions[f.GetName()] {
+			variants = append(variants, e.GetTypedConfig())
+		}
+	}
+	for _, v := range variants {
+		s.tokens = s.tokens || v.GetTypeUrl() == tokenType
+	}
+	for _, v := range variants {
+		w.filter(s, v)
+	}
+	return s
+}
+
+func (w *managerWalk) filter(s *slot, a *anypb.Any) {
+	where := join(w.where, "filter "+s.name)
+	switch cfg := w.unpack(a).(type) {
+	case *jwtauthnv3.JwtAuthentication:
+		w.tokenFilter(where, cfg)
+	case *httprbacv3.RBAC:
+		if s.tokens && !deniesAll(cfg) {
+			w.report(Finding{Code: TokenUnproved, Where: where, Message: "until tokens can be verified, requests are let through"})
+		}
+	case *extauthzv3.ExtAuthz:
+		s.asks = true
+		w.agentFilter(where, cfg)
+	case *routerv3.Router:
+		w.known(where, cfg)
+		w.loggers(where, cfg.GetUpstreamLog())
+	case *healthcheckv3.HealthCheck:
+	case *headermutationv3.HeaderMutation:
+		w.mutations(where, cfg.GetMutations().GetRequestMutations())
+	default:
+		w.unjudged(where, "a filter of type %s may send or change anything", a.GetTypeUrl())
+	}
+}
+
+// deniesAll: an ALLOW list without an entry.
+func deniesAll(r *httprbacv3.RBAC) bool {
+	return r.GetRules() != nil && r.GetRules().GetAction() == rbacv3.RBAC_ALLOW && len(r.GetRules().GetPolicies()) == 0 &&
+		r.GetMatcher() == nil
+}
+
+// mutations reports whether clients' trusted headers are gone after a list of
+// header mutations, and judges what it writes.
+func (w *managerWalk) mutations(where string, list []*mutationrulesv3.HeaderMutation) (scrubs bool) {
+	for _, m := range list {
+		switch a := m.GetAction().(type) {
+		case *mutationrulesv3.HeaderMutation_Append:
+			h := a.Append.GetHeader()
+			name := strings.ToLower(h.GetKey())
+			proves := w.isPeer && name == entryHeader && h.GetValue() == peerURI && len(h.GetRawValue()) == 0
+			if strings.HasPrefix(name, trustedPrefix) && !proves {
+				w.report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from " + h.GetValue()})
+			}
+		case *mutationrulesv3.HeaderMutation_RemoveOnMatch_:
+			l := w.language(envoyText(a.RemoveOnMatch.GetKeyMatcher()), false)
+			if l != nil && !exceeds(w.language(text("prefix", trustedPrefix, false), false), l) {
+				scrubs = true
+			}
+		case *mutationrulesv3.HeaderMutation_Remove:
+		default:
+			w.unjudged(where, "a header mutation of an unknown kind")
+		}
+	}
+	return scrubs
+}
+
+// scrubbed: what clients send in the trusted headers must be gone before the
+// first route is chosen.
+func (w *managerWalk) scrubbed() {
+	scrubs := false
+	for _, e := range w.hcm.GetEarlyHeaderMutationExtensions() {
+		m, ok := w.unpack(e.GetTypedConfig()).(*earlymutationv3.HeaderMutation)
+		if !ok {
+			w.unjudged(w.where, "an early header mutation of type %s", e.GetTypedConfig().GetTypeUrl())
+			continue
+		}
+		scrubs = w.mutations(join(w.where, "early header mutation"), m.GetMutations()) || scrubs
+	}
+	if !scrubs {
+		w.report(Finding{Code: HeaderTrust, Where: w.where, Message: "a client's own " + trustedPrefix + " headers are not removed"})
+	}
+}
+
+// verified: the caller's home must come from a verified token.
+func (w *managerWalk) verified() {
+	if w.token == nil {
+		w.report(Finding{Code: TokenUnproved, Where: w.where, Message: "no filter before the router verifies tokens"})
+	}
+}
+
+// tokenFilter judges who may say whose data it is.
+func (w *managerWalk) tokenFilter(where string, j *jwtauthnv3.JwtAuthentication) {
+	w.known(where, j)
+	for _, name := range slices.Sorted(maps.Keys(j.GetProviders())) {
+		w.provider(join(where, "provider "+name), j.GetProviders()[name])
+	}
+	for _, r := range j.GetRules() {
+		w.requirement(where, r.GetRequires())
+	}
+	for _, r := range j.GetRequirementMap() {
+		w.requirement(where, r)
+	}
+}
+
+func (w *managerWalk) requirement(where string, r *jwtauthnv3.JwtRequirement) {
+	switch t := r.GetRequiresType().(type) {
+	case nil, *jwtauthnv3.JwtRequirement_ProviderName, *jwtauthnv3.JwtRequirement_ProviderAndAudiences:
+	case *jwtauthnv3.JwtRequirement_RequiresAny:
+		for _, n := range t.RequiresAny.GetRequirements() {
+			w.requirement(where, n)
+		}
+	case *jwtauthnv3.JwtRequirement_RequiresAll:
+		for _, n := range t.RequiresAll.GetRequirements() {
+			w.requirement(where, n)
+		}
+	default:
+		w.report(Finding{Code: TokenUnproved, Where: where, Message: "requests pass without a verified token"})
+	}
+}
+
+func (w *managerWalk) provider(where string, p *jwtauthnv3.JwtProvider) {
+	w.known(where, p)
+	bad := func(format string, args ...any) {
+		w.report(Finding{Code: TokenUnproved, Where: where, Message: fmt.Sprintf(format, args...)})
+	}
+	i := slices.IndexFunc(w.top.Issuers, func(i topology.Issuer) bool { return i.Issuer == p.GetIssuer() })
+	if p.GetIssuer() == "" || i < 0 {
+		bad("issuer %q is not in the deployment", p.GetIssuer())
+		return
+	}
+	issuer := w.top.Issuers[i]
+	if !sameKeys(p.GetLocalJwks().GetInlineString(), issuer.JWKS) {
+		bad("the keys are not those that the deployment names for %s", issuer.Issuer)
+	}
+	want := map[string]string{homeHeader: issuer.HomeClaim, issuerHeader: "iss", userHeader: "sub"}
+	got := map[string]bool{}
+	for _, c := range p.GetClaimToHeaders() {
+		name := strings.ToLower(c.GetHeaderName())
+		if strings.HasPrefix(name, trustedPrefix) && want[name] != c.GetClaimName() {
+			w.report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from claim " + c.GetClaimName()})
+		}
+		got[name] = true
+	}
+	if !got[homeHeader] || !got[issuerHeader] {
+		bad("the token's home and issuer are not written into %s and %s", homeHeader, issuerHeader)
+	}
+	if strings.HasPrefix(strings.ToLower(p.GetForwardPayloadHeader()), trustedPrefix) {
+		w.report(Finding{Code: HeaderTrust, Where: where, Message: "header " + p.GetForwardPayloadHeader() + " is written from the whole token"})
+	}
+}
+
+// sameKeys compares key sets as JSON. No keys at all verify nothing.
+func sameKeys(a, b string) bool {
+	var x, y any
+	if json.Unmarshal([]byte(a), &x) != nil {
+		return strings.TrimSpace(a) == ""
+	}
+	if set, ok := x.(map[string]any); ok {
+		if keys, ok := set["keys"].([]any); ok && len(keys) == 0 {
+			return true
+		}
+	}
+	if json.Unmarshal([]byte(b), &y) != nil {
+		return false
+	}
+	ax, errX := json.Marshal(x)
+	by, errY := json.Marshal(y)
+	return errX == nil && errY == nil && bytes.Equal(ax, by)
+}
+
+func (w *managerWalk) agentFilter(where string, a *extauthzv3.ExtAuthz) {
+	w.known(where, a)
+	if a.GetFailureModeAllow() {
+		w.report(Finding{Code: AgentBypassed, Where: where, Message: "requests pass when the agent does not answer"})
+	}
+	cluster := a.GetGrpcService().GetEnvoyGrpc().GetClusterName()
+	if a.GetHttpService() != nil {
+		cluster = a.GetHttpService().GetServerUri().GetCluster()
+	}
+	if cluster == "" {
+		w.unjudged(where, "the service that is asked is no cluster")
+	}
+	for _, h := range w.reach(cluster) {
+		if h.kind != agent {
+			w.report(Finding{
+				Code: AgentBypassed, Where: where, Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint,
+				Message: "requests are shown to something that is not this region's agent",
+			})
+		}
+	}
+}
+
+// inForce tells whether a filter runs on a route.
+func (w *managerWalk) inForce(s *slot, r routeIn) bool {
+	on := !s.disabled
+	for _, configs := range r.configs {
+		if c, ok := configs[s.name]; ok {
+			on = !w.turnsOff(c)
+		}
+	}
+	return on
+}
+
+func (w *managerWalk) turnsOff(a *anypb.Any) bool {
+	switch cfg := w.unpack(a).(type) {
+	case *jwtauthnv3.PerRouteConfig:
+		return cfg.GetDisabled()
+	case *extauthzv3.ExtAuthzPerRoute:
+		return cfg.GetDisabled()
+	case *routev3.FilterConfig:
+		return cfg.GetDisabled() || cfg.GetConfig() != nil && w.turnsOff(cfg.GetConfig())
+	}
+	return true // unknown: perFilter reports it, and nobody should rely on it
+}
+
+// perFilter judges a route's own configuration of filters.
+func (w *managerWalk) perFilter(where string, configs map[string]*anypb.Any) {
+	for _, name := range slices.Sorted(maps.Keys(configs)) {
+		w.override(join(where, "filter "+name), configs[name])
+	}
+}
+
+func (w *managerWalk) override(where string, a *anypb.Any) {
+	switch cfg := w.unpack(a).(type) {
+	case *jwtauthnv3.PerRouteConfig:
+	case *extauthzv3.ExtAuthzPerRoute:
+		if c := cfg.GetCheckSettings(); c != nil {
+			w.known(where, c)
+		}
+	case *routev3.FilterConfig:
+		if cfg.GetConfig() != nil {
+			w.override(where, cfg.GetConfig())
+		}
+	default:
+		w.unjudged(where, "configuration of type %s", a.GetTypeUrl())
+	}
+}
+
+// loggers: what is logged stays on this machine.
+func (k *checker) loggers(where string, list []*accesslogv3.AccessLog) {
+	for _, l := range list {
+		switch strings.TrimPrefix(l.GetTypedConfig().GetTypeUrl(), typePrefix) {
+		case "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+			"envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
+			"envoy.extensions.access_loggers.stream.v3.StderrAccessLog":
+		default:
+			k.unjudged(where, "access log %s may send requests elsewhere", l.GetName())
+		}
+	}
+}
