@@ -1,0 +1,93 @@
+package demo
+
+import (
+	"net"
+	"path/filepath"
+
+	"github.com/domicile-dev/domicile/pkg/envoy"
+	"github.com/domicile-dev/domicile/pkg/identity"
+)
+
+// controlID is the control plane's node id.
+var controlID = identity.ID{Region: identity.NoRegion, Role: identity.RoleControl, Name: "demo"}
+
+func gatewayID(region string) identity.ID {
+	return identity.ID{Region: region, Role: identity.RoleGateway, Name: "demo"}
+}
+
+func sidecarID(region string) identity.ID {
+	return identity.ID{Region: region, Role: identity.RoleSidecar, Name: "demo"}
+}
+
+// certify makes the authority, a credential for each node, and each Envoy's
+// bootstrap.
+func (d *demo) certify() error {
+	a, err := identity.NewAuthority(d.trustDomain)
+	if err != nil {
+		return err
+	}
+	if err := a.Save(d.place.path(dirAuthority)); err != nil {
+		return err
+	}
+	local := identity.Options{DNS: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	p, err := a.Issue(controlID, local)
+	if err != nil {
+		return err
+	}
+	if err := p.Save(d.place.path(dirCerts, "control")); err != nil {
+		return err
+	}
+	for _, r := range d.regions {
+		public := local
+		if r.host != "" {
+			public.DNS = append([]string{r.host}, local.DNS...)
+		}
+		if err := d.certifyEnvoy(a, gatewayID(r.name), r.admin, public); err != nil {
+			return err
+		}
+		if err := d.certifyEnvoy(a, sidecarID(r.name), r.sideMin, local); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *demo) certifyEnvoy(a *identity.Authority, id identity.ID, admin string, o identity.Options) error {
+	node, err := a.Issue(id, o)
+	if err != nil {
+		return err
+	}
+	public, err := a.IssueServer(o)
+	if err != nil {
+		return err
+	}
+	name := envoyName(id)
+	nodeDir, publicDir := d.place.path(dirCerts, name), d.place.path(dirCerts, name+"-public")
+	if err := node.Save(nodeDir); err != nil {
+		return err
+	}
+	if err := public.Save(publicDir); err != nil {
+		return err
+	}
+	pair := func(dir string) envoy.KeyPair {
+		return envoy.KeyPair{
+			Certificate: envoy.PEM{File: filepath.Join(dir, identity.CertFile)},
+			Key:         envoy.PEM{File: filepath.Join(dir, identity.KeyFile)},
+		}
+	}
+	boot, err := envoy.Bootstrap(envoy.BootstrapSpec{
+		ID: id.String(), Cluster: id.Role, Admin: admin, XDS: d.xds, TrustDomain: d.trustDomain,
+		Node: pair(nodeDir), Public: pair(publicDir), CA: envoy.PEM{File: filepath.Join(nodeDir, identity.CAFile)},
+	})
+	if err != nil {
+		return err
+	}
+	return writeFile(d.bootstrapFile(id), boot, 0o600)
+}
+
+// envoyName names an Envoy's log and files.
+func envoyName(id identity.ID) string { return fileName(id.Region) + "-" + id.Role }
+
+func (d *demo) bootstrapFile(id identity.ID) string {
+	return d.place.path(dirEnvoy, envoyName(id)+".json")
+}

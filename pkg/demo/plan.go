@@ -1,0 +1,121 @@
+package demo
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/topology"
+)
+
+// plan says which local stand-ins a deployment gets.
+type plan struct {
+	trustDomain string
+	etcdClient  string // host:port, as all addresses here
+	etcdPeer    string
+	admin, xds  string
+	regions     []regionPlan
+	issuers     []issuer
+}
+
+type regionPlan struct {
+	name     string
+	host     string // public name, "" where there is none
+	listen   topology.Listen
+	admin    string // of the gateway Envoy
+	sideMin  string // of the sidecar Envoy
+	agent    string
+	socket   string
+	backends map[string]string // service → host:port
+}
+
+// makePlan gives every part an address. Take hands out ports.
+func makePlan(d *policy.Deployment, sockets string, take func() (string, error)) (*plan, error) {
+	var failed error
+	port := func() string {
+		addr, err := take()
+		failed = cmp.Or(failed, err)
+		return addr
+	}
+	p := &plan{
+		trustDomain: cmp.Or(d.TrustDomain, topology.TrustDomain),
+		etcdClient:  port(), etcdPeer: port(), admin: port(), xds: port(),
+	}
+	for i, r := range d.Regions {
+		rp := regionPlan{
+			name: r.Name, host: r.Host,
+			listen: topology.Listen{Plain: port(), TLS: port(), Peer: port(), Egress: port(), Sidecar: port()},
+			admin:  port(), sideMin: port(), agent: port(),
+			// Numbered, because a region's name may be too long for a socket's path.
+			socket:   filepath.Join(sockets, fmt.Sprintf("a%d.sock", i)),
+			backends: map[string]string{},
+		}
+		for _, service := range slices.Sorted(maps.Keys(r.Backends)) {
+			rp.backends[service] = port()
+		}
+		p.regions = append(p.regions, rp)
+	}
+	for _, i := range d.Issuers {
+		out := issuer{Issuer: i.Issuer, HomeClaim: i.HomeClaim}
+		if len(i.Audiences) > 0 {
+			out.Audience = i.Audiences[0]
+		}
+		for _, h := range i.Homes {
+			out.Homes = append(out.Homes, h.Value)
+		}
+		p.issuers = append(p.issuers, out)
+	}
+	return p, failed
+}
+
+// overlay is what domicile-control puts in the place of the deployment's
+// addresses and keys.
+func (p *plan) overlay(jwks []byte) *topology.Overlay {
+	o := &topology.Overlay{
+		TrustDomain: p.trustDomain, JWKS: string(jwks), Expose: true, Regions: map[string]topology.RegionOverlay{},
+	}
+	for _, r := range p.regions {
+		ro := topology.RegionOverlay{
+			Aliases: []string{"127.0.0.1", "localhost"}, Peer: r.listen.Peer, Agent: r.socket, Listen: &r.listen,
+			Backends: map[string][]string{},
+		}
+		for service, addr := range r.backends {
+			ro.Backends[service] = []string{addr}
+		}
+		o.Regions[r.name] = ro
+	}
+	return o
+}
+
+// ready is the ready file without process ids.
+func (p *plan) ready(caFile string) *Ready {
+	out := &Ready{
+		Control: ReadyControl{Admin: "http://" + p.admin, XDS: p.xds},
+		Etcd:    []string{"http://" + p.etcdClient}, Regions: map[string]ReadyRegion{}, CAFile: caFile,
+	}
+	for _, r := range p.regions {
+		rr := ReadyRegion{
+			Gateway: "http://" + r.listen.Plain, GatewayTLS: r.listen.TLS, Sidecar: "http://" + r.listen.Sidecar,
+			EnvoyAdmin: "http://" + r.admin, Agent: "http://" + r.agent, Backends: map[string]ReadyBackend{},
+		}
+		for service, addr := range r.backends {
+			rr.Backends[service] = ReadyBackend{Address: addr}
+		}
+		out.Regions[r.name] = rr
+	}
+	return out
+}
+
+// fileName makes a name that is safe in a path.
+func fileName(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '_'
+	}, s)
+}

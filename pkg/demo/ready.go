@@ -1,0 +1,81 @@
+package demo
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Ready is what a running demo consists of; the ready file and demo.json in the
+// demo's directory hold it as JSON. Its fields are a contract.
+type Ready struct {
+	Control ReadyControl           `json:"control"`
+	Etcd    []string               `json:"etcd"`    // client URLs
+	Console *string                `json:"console"` // URL; null while there is no console
+	Regions map[string]ReadyRegion `json:"regions"`
+	PIDs    struct {
+		Control int `json:"control"`
+		Etcd    int `json:"etcd"`
+	} `json:"pids"`
+	// CAFile is the certificate of the authority that signed the gateways' TLS.
+	CAFile string `json:"caFile"`
+}
+
+// ReadyControl is the control plane.
+type ReadyControl struct {
+	Admin string `json:"admin"` // URL
+	XDS   string `json:"xds"`   // host:port, mTLS
+}
+
+// ReadyRegion is one region.
+type ReadyRegion struct {
+	Gateway    string                  `json:"gateway"`    // URL
+	GatewayTLS string                  `json:"gatewayTLS"` // host:port
+	Sidecar    string                  `json:"sidecar"`    // URL
+	EnvoyAdmin string                  `json:"envoyAdmin"` // URL, of the gateway
+	Agent      string                  `json:"agent"`      // URL
+	Backends   map[string]ReadyBackend `json:"backends"`   // by service
+	PIDs       struct {
+		Envoy int `json:"envoy"` // the gateway
+		Agent int `json:"agent"`
+	} `json:"pids"`
+}
+
+// ReadyBackend is one sample backend.
+type ReadyBackend struct {
+	Address string `json:"address"` // host:port
+	PID     int    `json:"pid"`
+}
+
+// Load reads what runs in a demo's directory.
+func Load(dir string) (*Ready, error) {
+	data, err := os.ReadFile(filepath.Join(dir, fileReady))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &exitError{2, fmt.Errorf("no demo is ready in %s: start one with domicile demo --dir %s", dir, dir)}
+	}
+	if err != nil {
+		return nil, &exitError{2, fmt.Errorf("read demo: %w", err)}
+	}
+	var r Ready
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, &exitError{1, fmt.Errorf("read demo %s: %w", dir, err)}
+	}
+	return &r, nil
+}
+
+// exitError is an error with the exit code that the contract gives it: 1
+// something is wrong with what was given, 2 usage or a path that cannot be
+// opened, 4 unreachable.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// ExitCode is the exit code of a command that ends with e.
+func (e *exitError) ExitCode() int { return e.code }

@@ -1,0 +1,221 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/identity"
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/release"
+	"github.com/domicile-dev/domicile/policies"
+)
+
+// readyTimeout is how long the demo may take to get ready.
+const readyTimeout = 90 * time.Second
+
+// Options of a demo.
+type Options struct {
+	// Dir is where the demo keeps its files; made if missing; "" for a temporary
+	// directory.
+	Dir string
+	// ReadyFile appears, by rename, when all is ready; "" for none.
+	ReadyFile string
+	// Policies is a policy directory; "" for the shipped one.
+	Policies string
+	Out      io.Writer // the tour
+	Err      io.Writer // progress and problems
+	// Binaries is the directory of domicile, domicile-control and domicile-agent;
+	// "" for that of the running program. Envoy is a path; "" to find one.
+	Binaries, Envoy string
+}
+
+// demo is one run.
+type demo struct {
+	Options
+	programs
+	*plan
+	release *release.Release
+	place   *place
+	ports   ports
+	sup     *supervisor
+	key     []byte // of identity.UserHash
+}
+
+// Run starts a demo, says that it is ready and runs until ctx ends; then it ends
+// every process and removes every file that it made. It returns nil when it was
+// ready and was ended by ctx. Errors have an ExitCode.
+func Run(ctx context.Context, o Options) (err error) {
+	d := &demo{Options: o}
+	if err := d.check(ctx); err != nil {
+		return err
+	}
+	if d.place, err = openPlace(o.Dir); err != nil {
+		return &exitError{2, err}
+	}
+	defer func() { err = errors.Join(err, d.place.close()) }()
+	defer d.ports.release()
+	if err := d.prepare(); err != nil {
+		return err
+	}
+	d.sup = newSupervisor(d.place.path(dirLogs), func(s string) { fmt.Fprintln(d.Err, "demo:", s) })
+	// Deferred last, so the processes are gone before their files are.
+	defer func() { err = errors.Join(err, d.sup.stop()) }()
+
+	started := time.Now()
+	ready, err := d.start(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.announce(ready); err != nil {
+		return err
+	}
+	defer d.withdraw()
+	d.tour(time.Since(started))
+	<-ctx.Done()
+	fmt.Fprintln(d.Err, "demo: stopping")
+	return nil
+}
+
+// check finds out what can be wrong before anything is made.
+func (d *demo) check(ctx context.Context) error {
+	var fsys fs.FS = policies.Library()
+	if d.Policies != "" {
+		fi, err := os.Stat(d.Policies)
+		if err == nil && !fi.IsDir() {
+			err = fmt.Errorf("%s is not a directory", d.Policies)
+		}
+		if err != nil {
+			return &exitError{2, fmt.Errorf("read policies: %w", err)}
+		}
+		fsys = os.DirFS(d.Policies)
+	}
+	if d.ReadyFile != "" {
+		abs, err := filepath.Abs(d.ReadyFile)
+		if err != nil {
+			return &exitError{2, fmt.Errorf("ready file: %w", err)}
+		}
+		d.ReadyFile = abs
+	}
+	d.release = release.Build(release.Input{FS: fsys, At: time.Now(), Strict: true})
+	for _, p := range d.release.Problems {
+		if p.Severity == policy.Error {
+			d.problem(p)
+		}
+	}
+	for _, l := range d.release.Leaks {
+		fmt.Fprintln(d.Err, l)
+	}
+	if !d.release.Publishable() {
+		return &exitError{1, errors.New("the policies cannot be published; `domicile lint` says more")}
+	}
+	var err error
+	d.programs, err = findPrograms(ctx, d.Binaries, d.Envoy)
+	return err
+}
+
+func (d *demo) problem(p policy.Problem) {
+	fmt.Fprintf(d.Err, "%s:%d:%d: %s %s: %s\n", p.File, p.Line, p.Column, p.Severity, p.Code, p.Message)
+	if p.Fix != "" {
+		fmt.Fprintf(d.Err, "    fix: %s\n", p.Fix)
+	}
+}
+
+// prepare writes every file that the processes need.
+func (d *demo) prepare() (err error) {
+	if d.plan, err = makePlan(d.release.Set.Deployment, d.place.sockets, d.ports.take); err != nil {
+		return err
+	}
+	private, public, err := newIssuerKey()
+	if err != nil {
+		return err
+	}
+	overlay, err := json.MarshalIndent(d.overlay(public), "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode overlay: %w", err)
+	}
+	issuers, err := json.MarshalIndent(d.issuers, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode issuers: %w", err)
+	}
+	d.key = identity.NewHashKey()
+	for name, data := range map[string][]byte{
+		fileIssuerKey: private, fileIssuers: issuers, fileOverlay: overlay,
+		fileUsers: nil, fileUsersKey: []byte(hex.EncodeToString(d.key) + "\n"),
+	} {
+		if err := writeFile(d.place.path(name), data, 0o600); err != nil {
+			return err
+		}
+	}
+	if err := d.certify(); err != nil {
+		return err
+	}
+	// A ready file of an earlier demo would be taken for ours.
+	if old, err := os.ReadFile(d.ReadyFile); err == nil && isReady(old) {
+		if err := os.Remove(d.ReadyFile); err != nil {
+			return &exitError{2, fmt.Errorf("remove old ready file: %w", err)}
+		}
+	}
+	return nil
+}
+
+func isReady(data []byte) bool {
+	var r Ready
+	return json.Unmarshal(data, &r) == nil && r.Control.XDS != "" && len(r.Regions) > 0
+}
+
+// announce writes the ready file; demo.json first, so that whoever sees the one
+// can use the other.
+func (d *demo) announce(r *Ready) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode ready file: %w", err)
+	}
+	if err := writeFile(d.place.path(fileReady), data, 0o600); err != nil {
+		return err
+	}
+	if err := d.enterTourists(); err != nil {
+		return err
+	}
+	if d.ReadyFile == "" {
+		return nil
+	}
+	if err := writeFile(d.ReadyFile, data, 0o644); err != nil {
+		return &exitError{2, err}
+	}
+	return nil
+}
+
+// withdraw removes the ready file if it is still the one of this demo.
+func (d *demo) withdraw() {
+	if d.ReadyFile == "" {
+		return
+	}
+	mine, err := os.ReadFile(d.place.path(fileReady))
+	if err != nil {
+		return
+	}
+	if data, err := os.ReadFile(d.ReadyFile); err == nil && bytes.Equal(data, mine) {
+		if err := os.Remove(d.ReadyFile); err != nil {
+			fmt.Fprintln(d.Err, "demo: remove ready file:", err)
+		}
+	}
+}
+
+// archive packs the policies as `domicile apply` would.
+func (d *demo) archive() ([]byte, error) {
+	b, err := bundle.New(d.release.Set.Files)
+	if err != nil {
+		return nil, fmt.Errorf("pack policies: %w", err)
+	}
+	return b.Archive(), nil
+}

@@ -1,0 +1,271 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/domicile-dev/domicile/pkg/identity"
+	"github.com/domicile-dev/domicile/pkg/policy"
+)
+
+// start starts all processes at once, applies the policies and waits until all
+// of it serves.
+func (d *demo) start(ctx context.Context) (*Ready, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	fmt.Fprintf(d.Err, "demo: starting %d regions in %s\n", len(d.regions), d.place.dir)
+	ready := d.ready(d.place.path(dirAuthority, identity.CAFile))
+	if err := d.startAll(ready); err != nil {
+		return nil, err
+	}
+	what := "" // is not ready yet
+	err := func() error {
+		if what = "etcd"; !d.wait(ctx, httpOK("http://"+d.etcdClient+"/health")) {
+			return ctx.Err()
+		}
+		if what = "domicile-control"; !d.wait(ctx, httpOK("http://"+d.admin+"/healthz")) {
+			return ctx.Err()
+		}
+		if err := d.apply(ctx); err != nil {
+			return err
+		}
+		for _, p := range d.probes() {
+			if what = p.name; !d.wait(ctx, p.ok) {
+				return ctx.Err()
+			}
+		}
+		return nil
+	}()
+	if dead := d.firstDead(); dead != nil && err != nil {
+		d.sup.tail(d.Err, dead.name)
+		return nil, &exitError{1, fmt.Errorf("start demo: %s has ended: %w", dead.name, errors.Join(dead.err))}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		d.sup.tail(d.Err, "control")
+		return nil, &exitError{4, fmt.Errorf("start demo: %s is not ready after %v", what, readyTimeout)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ready, nil
+}
+
+// startAll starts the processes and notes their ids.
+func (d *demo) startAll(ready *Ready) error {
+	etcd, err := d.sup.start("etcd", d.self, "demo-etcd", "--data", d.place.path(dirEtcd),
+		"--client", "http://"+d.etcdClient, "--peer", "http://"+d.etcdPeer)
+	if err != nil {
+		return err
+	}
+	certs := func(name string) string { return d.place.path(dirCerts, "control", name) }
+	control, err := d.sup.start("control", d.control, "--etcd", "http://"+d.etcdClient, "--xds", d.xds, "--admin", d.admin,
+		"--cert", certs(identity.CertFile), "--key", certs(identity.KeyFile), "--ca", certs(identity.CAFile),
+		"--trust-domain", d.trustDomain, "--overlay", d.place.path(fileOverlay))
+	if err != nil {
+		return err
+	}
+	ready.PIDs.Etcd, ready.PIDs.Control = etcd.pid, control.pid
+	for _, r := range d.regions {
+		rr := ready.Regions[r.name]
+		if err := d.startRegion(r, &rr); err != nil {
+			return err
+		}
+		ready.Regions[r.name] = rr
+	}
+	return nil
+}
+
+func (d *demo) startRegion(r regionPlan, ready *ReadyRegion) error {
+	name := fileName(r.name)
+	gateway, err := d.startEnvoy(gatewayID(r.name))
+	if err != nil {
+		return err
+	}
+	if _, err := d.startEnvoy(sidecarID(r.name)); err != nil {
+		return err
+	}
+	agent, err := d.sup.start(name+"-agent", d.agent,
+		"--id", identity.ID{Region: r.name, Role: identity.RoleAgent, Name: "demo"}.String(),
+		"--socket", r.socket, "--listen", r.agent, "--directory", d.place.path(fileUsers))
+	if err != nil {
+		return err
+	}
+	ready.PIDs.Envoy, ready.PIDs.Agent = gateway.pid, agent.pid
+	for service, addr := range r.backends {
+		backend, err := d.sup.start(name+"-"+fileName(service), d.self, "demo-backend", "--region", r.name, "--listen", addr,
+			"--agent", "http://"+r.agent, "--egress", "http://"+r.listen.Egress, "--key", d.place.path(fileUsersKey))
+		if err != nil {
+			return err
+		}
+		ready.Backends[service] = ReadyBackend{Address: addr, PID: backend.pid}
+	}
+	return nil
+}
+
+// startEnvoy starts one Envoy. The short, immediate drain is what closes the
+// sessions that a policy forbids within seconds.
+func (d *demo) startEnvoy(id identity.ID) (*child, error) {
+	return d.sup.start(envoyName(id), d.envoy, "-c", d.bootstrapFile(id), "--concurrency", "1",
+		"--drain-time-s", "1", "--drain-strategy", "immediate", "--disable-hot-restart", "--log-level", "warn")
+}
+
+// probe is one thing that must be so before the demo is ready.
+type probe struct {
+	name string
+	ok   func(context.Context) bool
+}
+
+func (d *demo) probes() []probe {
+	var out []probe
+	for _, r := range d.regions {
+		out = append(out,
+			probe{r.name + "-gateway", httpOK("http://" + r.admin + "/ready")},
+			probe{r.name + "-sidecar", httpOK("http://" + r.sideMin + "/ready")},
+			probe{r.name + "-agent", httpOK("http://" + r.agent + "/readyz")},
+		)
+		for _, addr := range []string{r.listen.Plain, r.listen.TLS, r.listen.Peer, r.listen.Sidecar} {
+			out = append(out, probe{r.name + " at " + addr, listens(addr)})
+		}
+		for service, addr := range r.backends {
+			out = append(out, probe{r.name + "-" + service, listens(addr)})
+		}
+	}
+	return append(out, probe{"each Envoy's configuration", d.synced})
+}
+
+// wait polls, but no longer than every process lives.
+func (d *demo) wait(ctx context.Context, ok func(context.Context) bool) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return poll(ctx, func() bool {
+		if d.firstDead() != nil {
+			cancel()
+			return false
+		}
+		return ok(ctx)
+	})
+}
+
+func (d *demo) firstDead() *child {
+	d.sup.mu.Lock()
+	defer d.sup.mu.Unlock()
+	for _, c := range d.sup.children {
+		if !c.alive() {
+			return c
+		}
+	}
+	return nil
+}
+
+func httpOK(url string) func(context.Context) bool {
+	return func(ctx context.Context) bool {
+		code, err := getStatus(ctx, url)
+		return err == nil && code == http.StatusOK
+	}
+}
+
+func listens(addr string) func(context.Context) bool {
+	return func(ctx context.Context) bool {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return false
+		}
+		c.Close()
+		return true
+	}
+}
+
+// synced tells whether every Envoy of the demo runs the policy.
+func (d *demo) synced(ctx context.Context) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.admin+"/v1/status", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	var s struct {
+		Proxies []struct {
+			ID    string `json:"id"`
+			State string `json:"state"`
+		} `json:"proxies"`
+	}
+	if json.NewDecoder(resp.Body).Decode(&s) != nil {
+		return false
+	}
+	state := map[string]string{}
+	for _, p := range s.Proxies {
+		state[p.ID] = p.State
+	}
+	return !slices.ContainsFunc(d.regions, func(r regionPlan) bool {
+		return state[gatewayID(r.name).String()] != "synced" || state[sidecarID(r.name).String()] != "synced"
+	})
+}
+
+// apply publishes the policies by the control plane's own interface, and tries
+// again while the control plane or the store is not up yet.
+func (d *demo) apply(ctx context.Context) error {
+	archive, err := d.archive()
+	if err != nil {
+		return err
+	}
+	target := "http://" + d.admin + "/v1/apply?" + url.Values{"author": {"demo"}, "message": {"the demo's first policy"}}.Encode()
+	var failed error
+	done := d.wait(ctx, func(ctx context.Context) bool {
+		var again bool
+		again, failed = d.post(ctx, target, archive)
+		return !again
+	})
+	if !done {
+		return errors.Join(ctx.Err(), failed)
+	}
+	return failed
+}
+
+// post tells whether trying again may help.
+func (d *demo) post(ctx context.Context, target string, archive []byte) (again bool, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(archive))
+	if err != nil {
+		return false, err
+	}
+	req.Header.Set("Content-Type", "application/octet-stream")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return true, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	switch {
+	case err != nil:
+		return true, err
+	case resp.StatusCode == http.StatusOK:
+		return false, nil
+	case resp.StatusCode == http.StatusServiceUnavailable:
+		return true, errors.New("apply policies: the store does not answer")
+	}
+	var rejected struct {
+		Title    string           `json:"title"`
+		Detail   string           `json:"detail"`
+		Problems []policy.Problem `json:"problems"`
+	}
+	if json.Unmarshal(body, &rejected) == nil {
+		for _, p := range rejected.Problems {
+			d.problem(p)
+		}
+	}
+	return false, &exitError{1, fmt.Errorf("apply policies: status %d: %s: %s", resp.StatusCode, rejected.Title, rejected.Detail)}
+}
+
+// within formats a duration for people.
+func within(t time.Duration) string { return t.Round(100 * time.Millisecond).String() }

@@ -1,0 +1,156 @@
+package demo
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/domicile-dev/domicile/pkg/agent"
+	"github.com/domicile-dev/domicile/pkg/identity"
+)
+
+// agentTimeout is how long Token waits for an agent that does not answer.
+const agentTimeout = 2 * time.Second
+
+// TokenRequest asks for a token of a demo's issuer.
+type TokenRequest struct {
+	Dir  string // of the demo
+	User string
+	Home string // "" for a token without home claim; the user is then in no directory
+	// Claims are added and replace others.
+	Claims map[string]any
+	TTL    time.Duration
+}
+
+// Token makes a token and enters the user in the demo's directory, or removes
+// the user from it when there is no home. It returns when every agent that is
+// alive knows. It asks the agents and nobody else, so it works while the control
+// plane is dead.
+func Token(ctx context.Context, q TokenRequest) (string, error) {
+	if q.User == "" {
+		return "", &exitError{2, errors.New("make token: the user is empty")}
+	}
+	if q.TTL == 0 {
+		q.TTL = time.Hour
+	}
+	ready, err := Load(q.Dir)
+	if err != nil {
+		return "", err
+	}
+	m, err := openMint(q.Dir)
+	if err != nil {
+		return "", &exitError{2, err}
+	}
+	token, err := m.token(q.User, q.Home, q.Claims, time.Now(), q.TTL)
+	if err != nil {
+		return "", &exitError{2, err}
+	}
+	hash, err := enter(q.Dir, q.User, q.Home)
+	if err != nil {
+		return "", &exitError{1, err}
+	}
+	var wg sync.WaitGroup
+	for _, r := range ready.Regions {
+		wg.Go(func() { awaitAgent(ctx, r.Agent, hash, q.Home != "") })
+	}
+	wg.Wait()
+	return token, ctx.Err()
+}
+
+// enter writes the directory's entry of a user and returns the user's hash.
+func enter(dir, user, home string) (string, error) {
+	key, err := readHashKey(filepath.Join(dir, fileUsersKey))
+	if err != nil {
+		return "", err
+	}
+	hash := identity.UserHash(key, user)
+	d := agent.OpenDirectory(filepath.Join(dir, fileUsers))
+	if home == "" {
+		return hash, d.Remove(hash)
+	}
+	return hash, d.Put(hash, home)
+}
+
+func readHashKey(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read directory key: %w", err)
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(data)))
+	if err != nil || len(key) == 0 {
+		return nil, fmt.Errorf("read directory key %s: not hex digits", path)
+	}
+	return key, nil
+}
+
+// awaitAgent returns when the agent knows the change, or after agentTimeout: a
+// dead agent must not hold up the others' users.
+func awaitAgent(ctx context.Context, url, hash string, listed bool) {
+	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
+	defer cancel()
+	want := http.StatusNotFound
+	if listed {
+		want = http.StatusOK
+	}
+	poll(ctx, func() bool {
+		code, err := getStatus(ctx, url+"/v1/directory/"+hash)
+		return err == nil && code == want
+	})
+}
+
+// Cert writes cert.pem, key.pem and ca.pem of a node of the demo to out.
+func Cert(dir, node, out string) error {
+	id, err := identity.ParseID(node)
+	if err != nil {
+		return &exitError{2, err}
+	}
+	a, err := identity.LoadAuthority(filepath.Join(dir, dirAuthority))
+	if err != nil {
+		return &exitError{2, err}
+	}
+	p, err := a.Issue(id, identity.Options{})
+	if err != nil {
+		return &exitError{1, err}
+	}
+	if err := p.Save(out); err != nil {
+		return &exitError{2, err}
+	}
+	return nil
+}
+
+// poll asks until it hears yes or ctx ends; it tells which.
+func poll(ctx context.Context, yes func() bool) bool {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if yes() {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
+}
+
+// getStatus asks a loopback URL and returns the status.
+func getStatus(ctx context.Context, url string) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	return resp.StatusCode, nil
+}
