@@ -38,7 +38,7 @@ type builder struct {
 	homes    map[string]bool // homes that some issuer may name
 	// transfers holds, by jurisdiction, what its transfers reach.
 	transfers map[string][]*crossing
-	gaps      map[gap][]string // uncovered crossings → classes
+	gaps      map[gap]*concerned // uncovered crossings
 	spec      residency.Spec
 	topo      topology.Topology
 	places    map[[2]string]policy.Pos
@@ -58,7 +58,7 @@ func Compile(set *policy.Set, at time.Time) (*Result, []policy.Problem) {
 	b := &builder{
 		set: set, at: at,
 		regions: map[string]policy.Region{}, classes: map[string]bool{}, subjects: map[string]bool{},
-		homes: map[string]bool{}, transfers: map[string][]*crossing{}, gaps: map[gap][]string{},
+		homes: map[string]bool{}, transfers: map[string][]*crossing{}, gaps: map[gap]*concerned{},
 		places: map[[2]string]policy.Pos{},
 	}
 	for _, pass := range []func(){

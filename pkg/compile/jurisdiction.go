@@ -150,13 +150,18 @@ func (b *builder) checkMechanism(home string, j *policy.Jurisdiction, c *crossin
 	for _, country := range slices.Sorted(maps.Keys(c.reach)) {
 		if adequate[country] == uncovered {
 			missing = append(missing, country)
+			continue // one error for it, none for every rule that relies on it
 		}
 		c.reach[country] = min(c.reach[country], adequate[country])
 	}
 	if len(missing) > 0 {
+		list := strings.Join(missing[:min(5, len(missing))], ", ")
+		if more := len(missing) - 5; more > 0 {
+			list += fmt.Sprintf(" and %d more", more)
+		}
 		b.add(policy.Problem{
 			Pos: c.Pos, Code: CodeNotAdequate, Severity: policy.Error,
-			Message: fmt.Sprintf("transfer %s of %s: the law files %s call %s not adequate", c.ID, home, names(laws), strings.Join(missing, ", ")),
+			Message: fmt.Sprintf("transfer %s of %s: the law files %s do not list %s as adequate", c.ID, home, names(laws), list),
 			Fix:     "use another mechanism for these destinations",
 		})
 	}
@@ -233,25 +238,26 @@ func (b *builder) split(c cellOf, purpose string, list []policy.Text) (live, end
 				continue // the transfer itself is reported
 			}
 		}
-		g := gap{home: c.home, region: t.Value, country: region.Country, purpose: purpose, pos: t.Pos, ended: how == lapsed, law: b.cite(c)}
-		if !slices.Contains(b.gaps[g], c.class) {
-			b.gaps[g] = append(b.gaps[g], c.class)
+		g := gap{home: c.home, region: t.Value, country: region.Country, purpose: purpose, pos: t.Pos, ended: how == lapsed}
+		if b.gaps[g] == nil {
+			b.gaps[g] = &concerned{}
 		}
+		b.gaps[g].classes = append(b.gaps[g].classes, c.class)
+		b.gaps[g].law = append(b.gaps[g].law, b.cite(c)...)
 	}
 	return live, ended
 }
 
 // cite gives the articles that the author named as the rule's basis.
-func (b *builder) cite(c cellOf) string {
-	var out []string
+func (b *builder) cite(c cellOf) (out []string) {
 	for _, t := range c.r.Basis {
 		for _, l := range b.laws(c.j) {
-			if a, ok := l.Articles[t.Value]; ok && !slices.Contains(out, a.Citation) {
+			if a, ok := l.Articles[t.Value]; ok {
 				out = append(out, a.Citation)
 			}
 		}
 	}
-	return strings.Join(out, "; ")
+	return out
 }
 
 // gap is a crossing that no transfer covers. Rules that share defaults share it.
@@ -259,8 +265,10 @@ type gap struct {
 	home, region, country, purpose string
 	pos                            policy.Pos
 	ended                          bool
-	law                            string
 }
+
+// concerned holds the classes that have a gap, and what their rules cite.
+type concerned struct{ classes, law []string }
 
 var gapKinds = map[string]struct{ code, what string }{
 	forServe: {CodeServeAbroad, "serving region"},
@@ -270,14 +278,13 @@ var gapKinds = map[string]struct{ code, what string }{
 
 // reportGaps reports each uncovered crossing once, with all its classes.
 func (b *builder) reportGaps() {
-	for g, classes := range b.gaps {
-		slices.Sort(classes)
-		list := strings.Join(classes, ", ")
+	for g, who := range b.gaps {
+		list := strings.Join(distinct(who.classes), ", ")
 		kind := gapKinds[g.purpose]
 		p := policy.Problem{
-			Pos: g.pos, Code: kind.code, Severity: policy.Error, Law: g.law,
+			Pos: g.pos, Code: kind.code, Severity: policy.Error, Law: strings.Join(distinct(who.law), "; "),
 			Message: fmt.Sprintf("%s of %s users: %s %s is in %s, across a border, and no transfer covers it for %q", list, g.home, kind.what, g.region, g.country, g.purpose),
-			Why:     b.near(g, classes[0]),
+			Why:     b.near(g),
 			Fix:     fmt.Sprintf("remove %s, or add a transfer to %q of classes [%s] for [%s]", g.region, g.country, list, g.purpose),
 		}
 		if g.ended {
@@ -289,7 +296,7 @@ func (b *builder) reportGaps() {
 }
 
 // near explains by the transfer that comes closest to covering a gap.
-func (b *builder) near(g gap, class string) string {
+func (b *builder) near(g gap) string {
 	for _, c := range b.transfers[g.home] {
 		if c.reach[g.country] == uncovered {
 			continue
@@ -298,4 +305,8 @@ func (b *builder) near(g gap, class string) string {
 			strings.Join(unique(c.Classes), ", "), strings.Join(unique(c.For), ", "))
 	}
 	return fmt.Sprintf("%s lies in %s; %s has no transfer to %s", g.home, b.territory(g.home), g.home, g.country)
+}
+
+func distinct(list []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(list)))
 }

@@ -101,12 +101,17 @@ var errorsMade = []edit{
 	{"no mechanism of the law", func(s *policy.Set) { sa(s).Transfers[1].Mechanism = "bcr" },
 		CodeMechanism, policy.Error, 47, []string{`"bcr"`, "adequacy, scc"}, nil},
 	{"adequacy without a list", func(s *policy.Set) { sa(s).Transfers[1].Mechanism = "adequacy" },
-		CodeNotAdequate, policy.Error, 47, []string{"DE"}, []string{CodeCacheAbroad, CodeUnused}},
+		CodeNotAdequate, policy.Error, 47, []string{"do not list DE as adequate"}, nil},
 	{"adequacy for others", func(s *policy.Set) {
 		s.Jurisdictions["DE"].Transfers = []*policy.Transfer{{
 			ID: "a", To: texts("JP", "GB", "TR"), Classes: texts("message"), For: texts("deliver"), Mechanism: "adequacy", Pos: line(71),
 		}}
-	}, CodeNotAdequate, policy.Error, 71, []string{"call TR not adequate"}, nil},
+	}, CodeNotAdequate, policy.Error, 71, []string{"do not list TR as adequate"}, nil},
+	{"adequacy for many others", func(s *policy.Set) {
+		s.Jurisdictions["DE"].Transfers = []*policy.Transfer{{
+			ID: "a", To: texts("BA", "BB", "BC", "BD", "BE", "BF", "BG"), Classes: texts("message"), For: texts("deliver"), Mechanism: "adequacy", Pos: line(71),
+		}}
+	}, CodeNotAdequate, policy.Error, 71, []string{"BA, BB, BC, BD, BE and 2 more as"}, nil},
 }
 
 var warningsMade = []edit{
@@ -173,6 +178,7 @@ func TestEachProblemIsReported(t *testing.T) {
 func TestDefaultsAreReportedOnce(t *testing.T) {
 	s := sample()
 	shared := at(71, "me-riyadh", "eu-frankfurt")
+	message(s).Basis = texts("chosen")
 	message(s).Serve, sa(s).Rules["presence"].Serve = shared, shared
 	_, problems := Compile(s, now)
 	if len(problems) != 1 || !says(problems[0], "message, presence of SA users") {
