@@ -1,0 +1,104 @@
+// Package release runs the whole pure pipeline over one set of policy files:
+// read, compile, translate for every node, and check each translation for
+// leaks. The command line and the control plane both run it, so that what an
+// author sees offline is what will be published, or refused.
+//
+// All or nothing: a Release that is not Publishable holds no table and no
+// configuration. The package is pure; the instant and the overlay are inputs.
+package release
+
+import (
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/domicile-dev/domicile/pkg/compile"
+	"github.com/domicile-dev/domicile/pkg/envoy"
+	"github.com/domicile-dev/domicile/pkg/leakcheck"
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/residency"
+	"github.com/domicile-dev/domicile/pkg/topology"
+	"github.com/domicile-dev/domicile/policies"
+)
+
+// Input is what a release is made from.
+type Input struct {
+	// FS holds the operator's policy directory; the shipped law library is added.
+	FS fs.FS
+	// At is the instant at which transfers are judged.
+	At time.Time
+	// Overlay holds local stand-ins; nil for none.
+	Overlay *topology.Overlay
+	// Strict makes a lapsed transfer an error, as for new work. Recompiling what
+	// is in force is never blocked by a date.
+	Strict bool
+}
+
+// Release is the result: problems, or everything that one bundle publishes.
+type Release struct {
+	Set      *policy.Set
+	Problems []policy.Problem
+	// Leaks holds what the leak check found; any of them stops the release.
+	Leaks []leakcheck.Finding
+	// The rest is nil unless Publishable.
+	*compile.Result
+	Nodes map[envoy.Node]*envoy.Resources
+}
+
+// Publishable tells whether nothing stands against publishing.
+func (r *Release) Publishable() bool { return r.Nodes != nil }
+
+// Build runs the pipeline.
+func Build(in Input) *Release {
+	set, problems := policy.Parse(in.FS, policies.Shipped())
+	r := &Release{Set: set, Problems: problems}
+	if policy.HasErrors(problems) {
+		return r
+	}
+	result, more := compile.Compile(set, in.At)
+	if in.Strict {
+		more = compile.Refuse(more)
+	}
+	r.Problems = policy.Sort(append(problems, more...))
+	if result == nil || policy.HasErrors(r.Problems) {
+		return r
+	}
+	result.Topology = result.Topology.With(in.Overlay)
+	nodes, leaks, err := Translate(result.Table, nil, result.Topology)
+	if err != nil {
+		r.Problems = append(r.Problems, internal(err))
+		return r
+	}
+	r.Leaks = leaks
+	if len(leaks) == 0 {
+		r.Result, r.Nodes = result, nodes
+	}
+	return r
+}
+
+// Translate makes the configuration of every node and checks each for leaks.
+// Opening is the table that a roll-out is on its way to, or nil.
+func Translate(table, opening *residency.Table, top *topology.Topology) (map[envoy.Node]*envoy.Resources, []leakcheck.Finding, error) {
+	nodes := map[envoy.Node]*envoy.Resources{}
+	var leaks []leakcheck.Finding
+	for _, n := range envoy.Nodes(top) {
+		res, err := envoy.Translate(envoy.Input{Table: table, Opening: opening, Topology: top, Node: n})
+		if err != nil {
+			return nil, nil, err
+		}
+		nodes[n] = res
+		leaks = append(leaks, leakcheck.Check(leakcheck.Config{
+			Listeners: res.Listeners, Clusters: res.Clusters, Routes: res.Routes, Extensions: res.Extensions,
+		}, table, top, n.Region)...)
+	}
+	return nodes, leaks, nil
+}
+
+// internal is a problem that no author can mend.
+func internal(err error) policy.Problem {
+	return policy.Problem{
+		Pos: policy.Pos{File: "deployment.yaml", Line: 1, Column: 1}, Code: "DP9001", Severity: policy.Error,
+		Message: fmt.Sprintf("this policy cannot be turned into Envoy configuration: %v", err),
+		Fix:     "this is a bug in Domicile unless the message names an address of yours; please report it",
+	}
+}
