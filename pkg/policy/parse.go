@@ -45,7 +45,7 @@ func Parse(fsys, shipped fs.FS) (set *Set, problems []Problem) {
 	defer func() {
 		if r := recover(); r != nil {
 			p.add(Problem{
-				Pos: Pos{File: p.current, Line: 1, Column: 1}, Code: CodeInternal, Severity: Error,
+				Pos: Pos{File: cmp.Or(p.current, "."), Line: 1, Column: 1}, Code: CodeInternal, Severity: Error,
 				Message: fmt.Sprintf("reading this file ended in a bug of Domicile: %v", r),
 				Fix:     "report it with the file",
 			})
@@ -218,7 +218,8 @@ func (p *parser) list(fsys fs.FS, dir string, shipped bool) (names []string) {
 		}
 		if len(names) > MaxFiles {
 			p.add(Problem{Pos: Pos{p.place(name, shipped), 1, 1}, Code: CodeTooLarge,
-				Message: fmt.Sprintf("more than %d policy files in %s", MaxFiles, dir), Fix: "split the repository"})
+				Message: fmt.Sprintf("more than %d policy files in %s; none of them was read", MaxFiles, dir), Fix: "split the repository"})
+			names = nil
 			return fs.SkipAll
 		}
 		return nil
@@ -248,29 +249,40 @@ func cause(err error) string {
 
 // slurp reads a file, at most MaxFileSize of it; a larger one is a problem.
 func (p *parser) slurp(fsys fs.FS, name, file string, at Pos) ([]byte, bool) {
-	f, err := fsys.Open(name)
-	if err == nil {
-		defer f.Close()
-		var info fs.FileInfo
-		if info, err = f.Stat(); err == nil && !info.Mode().IsRegular() {
-			err = errors.New("it is no regular file")
-		}
-	}
-	var src []byte
-	if err == nil {
-		src, err = io.ReadAll(io.LimitReader(f, MaxFileSize+1))
-	}
+	src, size, err := readFile(fsys, name)
 	if err != nil {
 		p.add(Problem{Pos: at, Code: CodeUnreadable, Message: fmt.Sprintf("%s cannot be read: %s", file, cause(err)),
 			Fix: "make it readable, or remove it"})
 		return nil, false
 	}
-	if len(src) > MaxFileSize {
-		p.add(Problem{Pos: at, Code: CodeTooLarge, Message: fmt.Sprintf("%s is larger than 1 MiB (%d bytes), the limit of one file", file, MaxFileSize),
+	if size > MaxFileSize {
+		p.add(Problem{Pos: at, Code: CodeTooLarge, Message: fmt.Sprintf("%s has %d bytes; the limit of one file is 1 MiB (%d bytes)", file, size, MaxFileSize),
 			Fix: "split it; it was not parsed"})
 		return nil, false
 	}
 	return src, true
+}
+
+// readFile reads a regular file. Where size is more than MaxFileSize, the content
+// is not to be used. It looks before it opens: opening a pipe would wait for ever.
+func readFile(fsys fs.FS, name string) (src []byte, size int64, err error) {
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, errors.New("it is no regular file")
+	}
+	if info.Size() > MaxFileSize {
+		return nil, info.Size(), nil
+	}
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	src, err = io.ReadAll(io.LimitReader(f, MaxFileSize+1))
+	return src, int64(len(src)), err
 }
 
 func (p *parser) open(fsys fs.FS, name, kind string, shipped bool) {
@@ -352,6 +364,7 @@ func (p *parser) read(d document) {
 
 // check is what can be said only when every file has been read.
 func (p *parser) check() {
+	delete(p.set.Files, p.userDir)
 	slices.SortFunc(p.set.Tests, func(a, b *PolicyTest) int { return cmp.Compare(a.Pos.File, b.Pos.File) })
 	for _, name := range p.found {
 		if name == p.userDir || p.isKeySet(name) {

@@ -78,7 +78,11 @@ func (r *reader) code(u use) func(n *node, what string) (string, bool) {
 			return "", false
 		}
 		if n.Kind == yamlpos.Plain && isBoolLike(s) {
-			r.fail(n, CodeBoolLike, fmt.Sprintf("write %q", strings.ToUpper(s)), "country code %s is unquoted; some YAML readers turn it into %s", s, boolOf(s))
+			fix := `write a code of ISO 3166-1 in quotes, as in "SA"`
+			if up := strings.ToUpper(s); countries[up] != "" {
+				fix = fmt.Sprintf("write %q", up)
+			}
+			r.fail(n, CodeBoolLike, fix, "country code %s is unquoted; some YAML readers turn it into %s", s, boolOf(s))
 			return "", false
 		}
 		if why, fix := r.codeFault(n.Value, u); why != "" {
@@ -132,7 +136,7 @@ func (r *reader) codeFault(s string, u use) (why, fix string) {
 		if s == "XK" {
 			name = ", in use for Kosovo,"
 		}
-		return fmt.Sprintf("%q%s is a code that ISO 3166 leaves to its users, and no country of the list", s, name), "write the code that ISO 3166-1 assigns"
+		return fmt.Sprintf("%q%s is a code that ISO 3166 leaves to its users, and no country of the list", s, name), "write a code that ISO 3166-1 assigns"
 	case reserved[s] != "":
 		return fmt.Sprintf("%q (%s) is reserved, and no country of ISO 3166-1", s, reserved[s]), "write the code of the country"
 	}

@@ -54,8 +54,12 @@ func (r *reader) deployment(root *object) {
 
 func (r *reader) directory(d *Deployment, dir *object) {
 	d.DirectoryKind = dir.choice("kind", true, "static", "redis", "http")
-	file, _ := dir.file("file", d.DirectoryKind == "static")
+	file, at := dir.file("file", d.DirectoryKind == "static")
 	d.DirectoryFile, r.p.userDir = file, file
+	if _, policy := r.p.set.Files[file]; policy {
+		r.fail(at, CodeMisplaced, "move the users to a file of their own, as in users.yaml",
+			"the directory of users is %s, which is a policy file: personal data would become part of every bundle", file)
+	}
 	dir.done()
 }
 
@@ -71,7 +75,9 @@ func (r *reader) region(d *Deployment, n *node) {
 		return
 	}
 	x := Region{Pos: r.pos(n)}
-	x.Name = o.name("name", true)
+	if v := o.need("name"); v != nil {
+		x.Name, _ = r.name(v, "region")
+	}
 	if v := o.need("country"); v != nil {
 		x.Country, _ = r.code(useCountry)(v, "country")
 	}

@@ -172,11 +172,12 @@ func (r *reader) keepLaw(l *Law, name *node) {
 		return
 	}
 	if first, found := r.p.lawFrom[l.Code]; found && !(first.shipped && !r.doc.shipped && bytes.Equal(first.src, r.doc.src)) {
-		fix := "keep one of the two files"
+		fix, how := "keep one of the two files", ""
 		if first.shipped {
+			how = ", and not as in the shipped library"
 			fix = "remove this file, or make it identical to the shipped one"
 		}
-		r.p.add(Problem{Pos: r.pos(name), Code: CodeLawTwice, Message: fmt.Sprintf("law %q is defined twice, and differently", l.Code),
+		r.p.add(Problem{Pos: r.pos(name), Code: CodeLawTwice, Message: fmt.Sprintf("law %q is defined twice%s", l.Code, how),
 			Why: "first at " + where(r.p.set.Laws[l.Code].Pos), Fix: fix})
 		return
 	}

@@ -358,7 +358,7 @@ func (r *reader) header(o *object) bool {
 	}
 	kinds := []string{kindLaw, kindGroups, kindDeployment, kindJurisdiction, kindTest}
 	if slices.Contains(kinds, v.Value) {
-		r.fail(v, CodeKind, "move the file to where "+kindPlace[v.Value], "kind is %s, but %s", v.Value, kindPlace[r.doc.kind])
+		r.fail(v, CodeKind, "move the file: "+kindPlace[v.Value], "kind is %s, but %s", v.Value, kindPlace[r.doc.kind])
 		return false
 	}
 	r.fail(v, CodeKind, suggest(v.Value, kinds, "write "+r.doc.kind), "kind is %s; %s", describe(v), kindPlace[r.doc.kind])

@@ -275,7 +275,7 @@ func (o *object) addresses(field string) map[string][]string {
 			o.r.fail(f.Key, CodeNoValue, "list its addresses, or remove it", "service %s has no value", service)
 			continue
 		}
-		out[service] = values(o.r.texts(f.Value, service, false, o.r.address))
+		out[service] = values(o.r.texts(f.Value, "backend of "+service, false, o.r.address))
 	}
 	return out
 }
