@@ -10,6 +10,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/policytest"
+	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/store"
 	"github.com/domicile-dev/domicile/pkg/xds"
 )
@@ -155,10 +156,11 @@ func (c *Controller) change(ctx context.Context, head store.Record, b *bundle.Bu
 		return Outcome{}, fmt.Errorf("wait for other changes: %w", ctx.Err())
 	}
 	r.At = c.now().UTC().Truncate(time.Millisecond)
-	p, why := c.compile(b.FS(), r.At, true)
+	p, why := c.compile(b, r.At, true)
 	if why != nil {
 		return Outcome{}, &Rejected{Problems: why.Problems, Leaks: why.Leaks, Tests: why.tests, Cause: why.Error}
 	}
+	c.warm(p)
 	r.Bundle, r.Table = b.Digest(), p.table.Digest()
 	pctx, cancel := context.WithTimeout(ctx, publishTime)
 	defer cancel()
@@ -168,6 +170,24 @@ func (c *Controller) change(ctx context.Context, head store.Record, b *bundle.Bu
 	}
 	c.log.Info("policy published", "sequence", out.Sequence, "bundle", out.Bundle, "table", out.Table, "author", out.Author, "rollback_of", out.RollbackOf)
 	return Outcome{Record: out, Warnings: p.warnings}, nil
+}
+
+// warm makes the steps that the proxies will take from the policy in force to p
+// before p is announced: what p forbids must not wait for them.
+func (c *Controller) warm(p *compiled) {
+	now := c.current.Load()
+	if now == nil {
+		return
+	}
+	meet, err := residency.Meet(now.policy.table, p.table)
+	if err != nil || meet.Digest() == p.table.Digest() {
+		return // no step, see steps.meet
+	}
+	for g := range p.final {
+		if _, err := p.step(g, meet); err != nil {
+			c.log.Warn("a revoke step cannot be made", "group", g, "table", meet.Digest(), "error", err)
+		}
+	}
 }
 
 // Spread counts how far a policy has reached the proxies that are connected here.

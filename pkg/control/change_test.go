@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/store"
 	"github.com/domicile-dev/domicile/pkg/xds"
 )
@@ -322,6 +325,71 @@ func TestBundlesAndHistoryComeFromTheStore(t *testing.T) {
 		}
 		if _, err := s.Bundle(t.Context(), bundleOf(t, "x").Digest()); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("no such bundle: %v", err)
+		}
+	})
+}
+
+func TestAPolicyIsCompiledOnceUntilItLapses(t *testing.T) {
+	run(t, func(t *testing.T, s *stand) {
+		builds := 0
+		s.build = func(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
+			builds++
+			return buildText(files, at, strict)
+		}
+		boundary := s.now().Add(time.Hour).Truncate(time.Second)
+		lines := []string{"serve SA eu", "until SA " + boundary.Format(time.RFC3339)}
+		if _, err := s.apply(nil, lines...); err != nil {
+			t.Fatal(err)
+		}
+		s.wantInForce(1, lines...)
+		if builds != 1 {
+			t.Errorf("%d builds for one change", builds)
+		}
+		s.pass(2 * time.Hour)
+		s.wantInForce(1, lines...)
+		if builds != 2 {
+			t.Errorf("%d builds after the lapse", builds)
+		}
+		// What was compiled for the loop was not checked as new work is.
+		if _, err := s.apply(nil, "serve SA sa"); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := errors.AsType[*Rejected](rollback(s)); !ok {
+			t.Error("rolled back to a lapsed policy")
+		}
+		for i := range 4 * keep {
+			s.put("serve SA sa", "region r"+strings.Repeat("x", i+1))
+		}
+		if n := len(s.recent.list); n != keep {
+			t.Errorf("%d policies are kept", n)
+		}
+	})
+}
+
+func TestStepsAreMadeBeforeTheChangeIsAnnounced(t *testing.T) {
+	run(t, func(t *testing.T, s *stand) {
+		steps := map[string]int{}
+		s.build = func(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
+			p, why := buildText(files, at, strict)
+			if p != nil {
+				p.step = once(8, func(g xds.Group, meet *residency.Table) (*xds.Snapshot, error) {
+					steps[g.Region]++
+					return snapshotOf(meet), nil
+				})
+			}
+			return p, why
+		}
+		s.put("serve SA sa", "serve DE eu")
+		old := s.Status().Policy.Table
+		if _, err := s.apply(nil, "serve SA eu", "serve DE eu", "serve TR eu"); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]int{"eu": 1, "sa": 1}
+		if d := cmp.Diff(want, steps); d != "" {
+			t.Errorf("before anybody asked: %s", d)
+		}
+		if s.out.last("eu").Revoke(old) == nil || steps["eu"] != 1 {
+			t.Errorf("after: %v", steps)
 		}
 	})
 }

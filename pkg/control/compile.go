@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/envoy"
@@ -23,7 +24,7 @@ type compiled struct {
 	warnings []policy.Problem
 	final    map[xds.Group]*xds.Snapshot
 	// step makes the snapshot of one group for the table of a revoke step.
-	step func(xds.Group, *residency.Table) (*xds.Snapshot, error)
+	step stepFunc
 }
 
 // releaseBuilder is the buildFunc that runs package release, as the offline
@@ -48,10 +49,36 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 			p.final[xds.Group{Region: n.Region, Role: n.Role}] = s
 		}
 		opening, top := r.Table, r.Topology
-		p.step = func(g xds.Group, meet *residency.Table) (*xds.Snapshot, error) {
+		p.step = once(knownTables*len(p.final), func(g xds.Group, meet *residency.Table) (*xds.Snapshot, error) {
 			return step(envoy.Input{Table: meet, Opening: opening, Topology: top, Node: envoy.Node{Region: g.Region, Role: g.Role}})
-		}
+		})
 		return p, nil
+	}
+}
+
+type stepFunc func(xds.Group, *residency.Table) (*xds.Snapshot, error)
+
+// once makes each step of f once and remembers at most that many.
+func once(most int, f stepFunc) stepFunc {
+	type key struct {
+		group xds.Group
+		table string
+	}
+	var mu sync.Mutex
+	made := map[key]func() (*xds.Snapshot, error){}
+	return func(g xds.Group, meet *residency.Table) (*xds.Snapshot, error) {
+		mu.Lock()
+		k := key{g, meet.Digest()}
+		do := made[k]
+		if do == nil {
+			if len(made) >= most {
+				clear(made)
+			}
+			do = sync.OnceValues(func() (*xds.Snapshot, error) { return f(g, meet) })
+			made[k] = do
+		}
+		mu.Unlock()
+		return do()
 	}
 }
 

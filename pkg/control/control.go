@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +44,8 @@ type Controller struct {
 	build     buildFunc
 	metrics   *metrics
 	rollouts  *rollouts
+	recent    recent
+	current   atomic.Pointer[inForce] // what the loop published last
 	status    board
 	changing  chan struct{} // holds one token for each change being checked
 }
@@ -120,9 +123,22 @@ func (c *Controller) open(ctx context.Context, digest string) (*bundle.Bundle, e
 	return b, nil
 }
 
-// compile runs build, measured, and turns a panic in it into a refusal: a bundle
-// that trips a bug must not take the control plane down on every restart.
-func (c *Controller) compile(files fs.FS, at time.Time, strict bool) (p *compiled, why *Refusal) {
+// compile returns what b says at an instant, from memory where that cannot have
+// changed. Strict is for new work, see buildFunc.
+func (c *Controller) compile(b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
+	if p := c.recent.get(b.Digest(), at, strict); p != nil {
+		return p, nil
+	}
+	p, why := c.measure(b.FS(), at, strict)
+	if why == nil {
+		c.recent.put(b.Digest(), at, strict, p)
+	}
+	return p, why
+}
+
+// measure runs build, and turns a panic in it into a refusal: a bundle that
+// trips a bug must not take the control plane down on every restart.
+func (c *Controller) measure(files fs.FS, at time.Time, strict bool) (p *compiled, why *Refusal) {
 	start := time.Now()
 	defer func() {
 		c.metrics.compile.Observe(time.Since(start).Seconds())

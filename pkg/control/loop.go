@@ -211,7 +211,7 @@ func (l *loop) onBundle(f fetched) {
 		l.log.Warn("a policy was applied in the future: this clock or the publisher's is wrong", "sequence", f.record.Sequence, "ahead", ahead)
 	}
 	at := l.instant()
-	p, why := l.compile(f.bundle.FS(), at, false)
+	p, why := l.compile(f.bundle, at, false)
 	if why != nil {
 		l.refuse(f.record, *why)
 		return
@@ -241,7 +241,7 @@ func (l *loop) due(t time.Time) bool { return !t.IsZero() && !l.now().Before(t) 
 // onLapse compiles the bundle in force for the present instant.
 func (l *loop) onLapse() {
 	at := l.instant()
-	p, why := l.compile(l.good.bundle.FS(), at, false)
+	p, why := l.compile(l.good.bundle, at, false)
 	if why != nil {
 		// Nothing better is known than what is in force; say so, and try again.
 		l.lapseAt = l.now().Add(retryMost)
@@ -271,6 +271,7 @@ func (l *loop) instant() time.Time {
 
 func (l *loop) publish() {
 	l.publisher.Publish(l.rollouts.targets(l.good.policy))
+	l.current.Store(l.good)
 	l.report()
 }
 
