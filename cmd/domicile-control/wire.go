@@ -40,27 +40,30 @@ type plane struct {
 }
 
 // start opens what the options name; an error is the operator's to mend.
-func start(o *options, stderr io.Writer) (p *plane, err error) {
-	p = &plane{log: slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.logLevel}))}
-	defer func() {
-		if err != nil {
-			p.close()
-		}
-	}()
+func start(o *options, stderr io.Writer) (*plane, error) {
+	p := &plane{log: slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.logLevel}))}
+	if err := p.open(o); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *plane) open(o *options) error {
 	overlay, err := readOverlay(o.overlay)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	xdsTLS, err := o.serverTLS(p.log, []string{"h2"}, identity.RoleGateway, identity.RolePeer, identity.RoleSidecar)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	etcdTLS, err := o.etcdTLS()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if p.store, err = etcd.New(etcd.Config{Endpoints: o.etcd, TLS: etcdTLS, Prefix: o.etcdPrefix}); err != nil {
-		return nil, err
+		return err
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -71,21 +74,21 @@ func start(o *options, stderr io.Writer) (p *plane, err error) {
 	cfg := api.Config{Control: p.control, Metrics: metrics, Log: p.log, Serving: p.serving.Load}
 	p.admin, p.remote = api.Admin(cfg), api.Remote(cfg, o.trustDomain)
 	if p.adminL, err = api.ListenLoopback(o.admin); err != nil {
-		return nil, fmt.Errorf("--admin: %w", err)
+		return fmt.Errorf("--admin: %w", err)
 	}
 	if p.xdsL, err = net.Listen("tcp", o.xds); err != nil {
-		return nil, fmt.Errorf("--xds: %w", err)
+		return fmt.Errorf("--xds: %w", err)
 	}
 	if o.api != "" {
 		apiTLS, err := o.serverTLS(p.log, []string{"h2", "http/1.1"}, identity.RoleOperator, identity.RoleControl, identity.RoleAgent)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if p.apiL, err = tls.Listen("tcp", o.api, apiTLS); err != nil {
-			return nil, fmt.Errorf("--api: %w", err)
+			return fmt.Errorf("--api: %w", err)
 		}
 	}
-	return p, nil
+	return nil
 }
 
 // run serves until ctx ends, or until something fails that must not.

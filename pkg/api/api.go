@@ -130,8 +130,11 @@ func (s *server) serve(h handle) http.Handler {
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
 	level := slog.LevelInfo
-	if p.Status >= 500 {
+	switch {
+	case p.Status == http.StatusInternalServerError:
 		level = slog.LevelError
+	case r.URL.Path == "/readyz": // asked every few seconds, by machines
+		level = slog.LevelDebug
 	}
 	s.Log.Log(r.Context(), level, "request refused", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
 	writeProblem(w, p)
