@@ -11,6 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/remote"
+	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
@@ -55,7 +58,7 @@ func (b *by) query(a *app) url.Values {
 
 func (a *app) applyCommand() *cobra.Command {
 	var (
-		r    remote
+		r    access
 		b    by
 		base int64
 	)
@@ -89,7 +92,7 @@ nothing.`,
 		}
 		q := b.query(a)
 		if base < 0 {
-			s, err := c.status(cmd.Context())
+			s, err := c.Status(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -97,8 +100,8 @@ nothing.`,
 		}
 		q.Set("base", strconv.FormatInt(base, 10))
 		q.Set("digest", l.Bundle.Digest())
-		fmt.Fprintf(a.Err, "sending bundle %s on top of sequence %d\n", short(l.Bundle.Digest()), base)
-		return a.change(cmd, c, "v1/apply", q, l.Bundle.Archive(), l.place, b.wait)
+		fmt.Fprintf(a.Err, "sending bundle %s on top of sequence %d\n", show.Short(l.Bundle.Digest()), base)
+		return a.change(cmd, c, "v1/apply", q, l.Bundle.Archive(), l.Place, b.wait)
 	})
 	return cmd
 }
@@ -114,23 +117,23 @@ func (a *app) checked(cmd *cobra.Command, dir string) (*local, error) {
 		if err := a.lintOutput(l); err != nil {
 			return nil, err
 		}
-		return nil, withCode(CodeFindings, "%s has errors; nothing was sent", l.dir)
+		return nil, exit.Errorf(exit.Findings, "%s has errors; nothing was sent", l.Dir)
 	}
 	report := policytest.Run(l.Set, l.Table)
 	if !report.OK() {
 		if err := a.testOutput(l, report); err != nil {
 			return nil, err
 		}
-		return nil, withCode(CodeFindings, "policy tests of %s fail; nothing was sent", l.dir)
+		return nil, exit.Errorf(exit.Findings, "policy tests of %s fail; nothing was sent", l.Dir)
 	}
-	fmt.Fprintf(a.Err, "checked %s: %s, %s passed, no leak in %s\n", l.dir,
-		count(len(l.Set.Files), "file"), count(report.Passed, "test"), count(len(l.Nodes), "Envoy configuration"))
+	fmt.Fprintf(a.Err, "checked %s: %s, %s passed, no leak in %s\n", l.Dir,
+		show.Count(len(l.Set.Files), "file"), show.Count(report.Passed, "test"), show.Count(len(l.Nodes), "Envoy configuration"))
 	return l, nil
 }
 
 func (a *app) rollbackCommand() *cobra.Command {
 	var (
-		r remote
+		r access
 		b by
 	)
 	cmd := &cobra.Command{
@@ -163,18 +166,18 @@ The policy is checked like any change: what has lapsed since does not come back.
 		if err != nil {
 			return err
 		}
-		if _, err := c.status(cmd.Context()); err != nil { // who does not answer this is unreachable
+		if _, err := c.Status(cmd.Context()); err != nil { // who does not answer this is unreachable
 			return err
 		}
-		return a.change(cmd, c, "v1/rollback", q, []byte{}, place{}, b.wait)
+		return a.change(cmd, c, "v1/rollback", q, []byte{}, show.Place{}, b.wait)
 	})
 	return cmd
 }
 
 // change asks for a change and shows what became of it.
-func (a *app) change(cmd *cobra.Command, c *client, path string, q url.Values, body []byte, p place, wait time.Duration) error {
-	data, err := c.call(cmd.Context(), changeTime+wait, path, q, body)
-	var no *rejected
+func (a *app) change(cmd *cobra.Command, c *remote.Client, path string, q url.Values, body []byte, p show.Place, wait time.Duration) error {
+	data, err := c.Call(cmd.Context(), changeTime+wait, path, q, body)
+	var no *remote.Rejected
 	if errors.As(err, &no) {
 		if err := a.showRejected(no, p); err != nil {
 			return err
@@ -184,10 +187,10 @@ func (a *app) change(cmd *cobra.Command, c *client, path string, q url.Values, b
 		return err
 	}
 	out := changed{versioned: v1()}
-	if err := c.decode(data, &out); err != nil {
+	if err := c.Decode(data, &out); err != nil {
 		return err
 	}
-	p.text(a.Err, out.Warnings)
+	p.Text(a.Err, out.Warnings)
 	return a.emit(out, func(w io.Writer) {
 		switch {
 		case out.Unchanged:
@@ -205,16 +208,16 @@ func (a *app) change(cmd *cobra.Command, c *client, path string, q url.Values, b
 }
 
 // showRejected prints why a change was rejected, as a result.
-func (a *app) showRejected(no *rejected, p place) error {
+func (a *app) showRejected(no *remote.Rejected, p show.Place) error {
 	v := struct {
 		versioned
-		Problems []problemJSON       `json:"problems"`
+		Problems []show.Problem      `json:"problems"`
 		Leaks    []leakcheck.Finding `json:"leaks"`
 		Tests    *policytest.Report  `json:"tests,omitempty"`
 		Error    string              `json:"error,omitempty"`
-	}{v1(), p.json(no.Problems), no.Leaks, no.Tests, no.Cause}
+	}{v1(), p.JSON(no.Problems), no.Leaks, no.Tests, no.Cause}
 	return a.emit(v, func(w io.Writer) {
-		p.text(w, append(append([]policy.Problem{}, no.Problems...), leakProblems(no.Leaks)...))
+		p.Text(w, append(append([]policy.Problem{}, no.Problems...), leakProblems(no.Leaks)...))
 		if no.Tests != nil {
 			no.Tests.Text(cleaner{w})
 		}
@@ -223,7 +226,7 @@ func (a *app) showRejected(no *rejected, p place) error {
 
 func (a *app) historyCommand() *cobra.Command {
 	var (
-		r     remote
+		r     access
 		limit int
 	)
 	cmd := &cobra.Command{
@@ -246,7 +249,7 @@ digest of what they mean (table) and of their files (bundle), and why.`,
 			return err
 		}
 		records := []store.Record{}
-		if err := c.ask(cmd.Context(), "v1/history", url.Values{"limit": {strconv.Itoa(limit)}}, &records); err != nil {
+		if err := c.Ask(cmd.Context(), "v1/history", url.Values{"limit": {strconv.Itoa(limit)}}, &records); err != nil {
 			return err
 		}
 		v := struct {
@@ -263,14 +266,14 @@ func (a *app) historyText(w io.Writer, records []store.Record) {
 		fmt.Fprintln(w, "No policy was ever applied.")
 		return
 	}
-	t := newTable("SEQUENCE", "APPLIED", "AUTHOR", "TABLE", "BUNDLE", "MESSAGE")
+	t := show.NewTable("SEQUENCE", "APPLIED", "AUTHOR", "TABLE", "BUNDLE", "MESSAGE")
 	for _, r := range records {
 		message := r.Message
 		if r.RollbackOf != 0 {
 			message = fmt.Sprintf("(rollback to %d) %s", r.RollbackOf, message)
 		}
 		when := fmt.Sprintf("%s (%s ago)", r.At.UTC().Format("2006-01-02T15:04:05Z"), a.age(r.At))
-		t.row(strconv.FormatUint(r.Sequence, 10), when, r.Author, trimDigest(r.Table), trimDigest(r.Bundle), message)
+		t.Row(strconv.FormatUint(r.Sequence, 10), when, r.Author, show.Digest(r.Table), show.Digest(r.Bundle), message)
 	}
-	t.write(w)
+	t.Write(w)
 }

@@ -27,6 +27,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/show"
 )
 
 // Version is the release, set by the linker; empty in a plain go build.
@@ -61,7 +64,7 @@ func Run(ctx context.Context, env Env, more ...*cobra.Command) (code int) {
 	defer func() {
 		if v := recover(); v != nil {
 			fmt.Fprintf(env.Err, "domicile %s: this is a bug: %v\n%s\nnext: report it with the command you typed and the lines above\n", currentVersion(), v, debug.Stack())
-			code = CodeBug
+			code = exit.Bug
 		}
 	}()
 	a := &app{Env: env}
@@ -71,13 +74,13 @@ func Run(ctx context.Context, env Env, more ...*cobra.Command) (code int) {
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
 	err := root.ExecuteContext(ctx)
-	code = codeOf(err)
+	code = exit.Code(err)
 	if err != nil && ctx.Err() != nil {
-		code = CodeInterrupted
+		code = exit.Interrupted
 	}
-	var quiet *silent
+	var quiet exit.Silent
 	if err != nil && !errors.As(err, &quiet) {
-		fmt.Fprintf(env.Err, "error: %s\n", clean(err.Error()))
+		fmt.Fprintf(env.Err, "error: %s\n", show.Clean(err.Error()))
 		var u *usageError
 		if errors.As(err, &u) {
 			fmt.Fprintf(env.Err, "next: %s --help\n", u.command)

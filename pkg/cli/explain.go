@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
@@ -115,7 +116,7 @@ func (a *app) noteUnknown(l *local, q residency.Query) {
 	note := func(kind, word string, known []string) {
 		if word != "" && !slices.Contains(known, word) {
 			slices.Sort(known)
-			fmt.Fprintf(a.Err, "note: the policy knows no %s %q%s\n", kind, line(word), didYouMean(word, known, ""))
+			fmt.Fprintf(a.Err, "note: the policy knows no %s %q%s\n", kind, show.Line(word), didYouMean(word, known, ""))
 		}
 	}
 	note("home", q.Home, homes)
@@ -142,7 +143,7 @@ func explain(l *local, q residency.Query) *explanation {
 	e.Serve, e.Entries = orEmpty(d.Rule.Serve), orEmpty(d.Rule.Entry)
 	e.cache, e.maxAge = d.Rule.Cache, d.Rule.MaxAge
 	if at, ok := l.Places[[2]string{q.Home, q.Class}]; ok {
-		e.Rule = &ruleJSON{l.shown(at.File), at.Line}
+		e.Rule = &ruleJSON{l.Shown(at.File), at.Line}
 	}
 	if d.Allowed() {
 		e.whenDown = whenDown(l.Table, q, d)
@@ -200,14 +201,14 @@ func basisOf(set *policy.Set, j *policy.Jurisdiction, class string) []basisJSON 
 }
 
 func (e *explanation) text(w io.Writer) {
-	who := fmt.Sprintf("%s data of users at home in %s", line(e.Class), line(e.Home))
+	who := fmt.Sprintf("%s data of users at home in %s", show.Line(e.Class), show.Line(e.Home))
 	if e.Allowed {
 		fmt.Fprintf(w, "ALLOWED  %s is served by %s, through %s.\n\n", who, e.Region, e.Entry)
 	} else {
 		fmt.Fprintf(w, "DENIED  %s is refused with %d %s: %s.\n\n", who, e.status, e.Reason, e.title)
 	}
 	row := func(label, format string, args ...any) {
-		fmt.Fprintf(w, "  %-8s %s\n", label, line(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(w, "  %-8s %s\n", label, show.Line(fmt.Sprintf(format, args...)))
 	}
 	row("who", "home %s", e.Home)
 	row("what", "class %s", e.Class)
@@ -219,10 +220,10 @@ func (e *explanation) text(w io.Writer) {
 		row("where", "nowhere")
 	}
 	if e.cache != nil {
-		row("", "%s may be cached in %s for %s", strings.Join(e.cache.Fields, ", "), strings.Join(e.cache.Edges, ", "), e.cache.TTL)
+		row("", "%s may be cached in %s for %s", strings.Join(e.cache.Fields, ", "), strings.Join(e.cache.Edges, ", "), show.Duration(e.cache.TTL))
 	}
 	if e.maxAge > 0 {
-		row("", "sessions end after %s at most", e.maxAge)
+		row("", "sessions end after %s at most", show.Duration(e.maxAge))
 	}
 	if len(e.Down) > 0 {
 		row("down", "%s", strings.Join(e.Down, ", "))
@@ -241,7 +242,7 @@ func (e *explanation) text(w io.Writer) {
 		case b.Citation != "":
 			row("basis", "%s: %s (as the author cited it)", b.ID, b.Citation)
 		case b.ID == "chosen":
-			row("basis", "chosen by the operator; the law does not ask for it")
+			row("basis", "chosen by the operator")
 		default:
 			row("basis", "%s", b.ID)
 		}

@@ -7,14 +7,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/sarif"
+	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 )
 
 type lintResult struct {
 	versioned
-	Problems []problemJSON       `json:"problems"`
+	Problems []show.Problem      `json:"problems"`
 	Leaks    []leakcheck.Finding `json:"leaks"`
 	Errors   int                 `json:"errors"`
 	Warnings int                 `json:"warnings"`
@@ -51,7 +53,7 @@ new work must not rely on them.`,
 			return err
 		}
 		if !l.good() {
-			return &silent{CodeFindings}
+			return exit.Silent(exit.Findings)
 		}
 		return nil
 	}, "sarif", "github", "junit")
@@ -65,18 +67,18 @@ func (a *app) lintOutput(l *local) error {
 		var findings []sarif.Finding
 		for _, q := range all {
 			findings = append(findings, sarif.Finding{
-				File: l.shown(q.File), Line: q.Line, Column: q.Column, Code: q.Code,
+				File: l.Shown(q.File), Line: q.Line, Column: q.Column, Code: q.Code,
 				Error: q.Severity == policy.Error, Message: q.Message, Fix: q.Fix,
 			})
 		}
 		return sarif.Write(a.Out, currentVersion(), findings)
 	case "github":
-		l.github(a.Out, all)
+		l.GitHub(a.Out, all)
 		return nil
 	case "junit":
-		return writeJUnit(a.Out, l.junit(all))
+		return show.WriteJUnit(a.Out, l.JUnit(all))
 	}
-	r := lintResult{versioned: v1(), Problems: l.json(l.Problems), Leaks: l.Leaks}
+	r := lintResult{versioned: v1(), Problems: l.JSON(l.Problems), Leaks: l.Leaks}
 	if r.Leaks == nil {
 		r.Leaks = []leakcheck.Finding{}
 	}
@@ -94,10 +96,10 @@ func (a *app) lintOutput(l *local) error {
 		r.Table, r.Bundle = l.Table.Digest(), l.Bundle.Digest()
 	}
 	return a.emit(r, func(w io.Writer) {
-		l.text(w, all)
-		fmt.Fprintf(w, "Checked %s: %s, %s.", count(r.Files, "file"), count(r.Errors, "error"), count(r.Warnings, "warning"))
+		l.Text(w, all)
+		fmt.Fprintf(w, "Checked %s: %s, %s.", show.Count(r.Files, "file"), show.Count(r.Errors, "error"), show.Count(r.Warnings, "warning"))
 		if l.good() {
-			fmt.Fprintf(w, " No leak in %s.", count(len(l.Nodes), "Envoy configuration"))
+			fmt.Fprintf(w, " No leak in %s.", show.Count(len(l.Nodes), "Envoy configuration"))
 		}
 		fmt.Fprintln(w)
 	})

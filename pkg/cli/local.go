@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -19,7 +21,7 @@ import (
 
 // local is a policy directory (or a bundle of one) that was read and judged.
 type local struct {
-	place
+	show.Place
 	*release.Release
 	Bundle *bundle.Bundle // nil unless good
 	at     time.Time      // the instant of judgement
@@ -43,18 +45,18 @@ func (j *judged) flags(cmd *cobra.Command) {
 func (a *app) read(cmd *cobra.Command, dir string, j judged) (*local, error) {
 	info, err := os.Stat(dir)
 	if missing(err) {
-		return nil, withCode(CodeUsage, "policy directory %s does not exist", dir)
+		return nil, exit.Errorf(exit.Usage, "policy directory %s does not exist", dir)
 	}
 	if err != nil {
-		return nil, withCode(CodeUsage, "open policy directory: %w", err)
+		return nil, exit.Errorf(exit.Usage, "open policy directory: %w", err)
 	}
 	if !info.IsDir() {
-		return nil, withCode(CodeUsage, "open policy directory: %s is a file; name the directory it lies in", dir)
+		return nil, exit.Errorf(exit.Usage, "open policy directory: %s is a file; name the directory it lies in", dir)
 	}
 	if f, err := os.Open(dir); err != nil {
-		return nil, withCode(CodeUsage, "open policy directory: %w", err)
+		return nil, exit.Errorf(exit.Usage, "open policy directory: %w", err)
 	} else if err := f.Close(); err != nil {
-		return nil, withCode(CodeUsage, "open policy directory: %w", err)
+		return nil, exit.Errorf(exit.Usage, "open policy directory: %w", err)
 	}
 	return a.judge(cmd, os.DirFS(dir), shownDir(dir), j)
 }
@@ -71,17 +73,17 @@ func (a *app) judge(cmd *cobra.Command, fsys fs.FS, shown string, j judged) (*lo
 	if j.overlay != "" {
 		data, err := os.ReadFile(j.overlay)
 		if err != nil {
-			return nil, withCode(CodeUsage, "open overlay: %w", err)
+			return nil, exit.Errorf(exit.Usage, "open overlay: %w", err)
 		}
 		if in.Overlay, err = topology.ParseOverlay(data); err != nil {
-			return nil, withCode(CodeFindings, "%s: %w", j.overlay, err)
+			return nil, exit.Errorf(exit.Findings, "%s: %w", j.overlay, err)
 		}
 	}
-	l := &local{place: place{shown, fsys}, Release: release.Build(in), at: in.At}
+	l := &local{Place: show.Place{Dir: shown, FS: fsys}, Release: release.Build(in), at: in.At}
 	if l.good() {
 		var err error
 		if l.Bundle, err = bundle.New(l.Set.Files); err != nil {
-			return nil, withCode(CodeFindings, "pack %s: %w", shown, err)
+			return nil, exit.Errorf(exit.Findings, "pack %s: %w", shown, err)
 		}
 	}
 	return l, nil
@@ -95,13 +97,13 @@ func (l *local) good() bool { return l.Publishable() }
 func (a *app) refuse(l *local) error {
 	for _, q := range l.Problems {
 		if q.Severity == policy.Error {
-			l.text(a.Err, []policy.Problem{q})
+			l.Text(a.Err, []policy.Problem{q})
 		}
 	}
 	for _, f := range l.Leaks {
-		fmt.Fprintf(a.Err, "leak: %s\n", line(f.String()))
+		fmt.Fprintf(a.Err, "leak: %s\n", show.Line(f.String()))
 	}
-	return withCode(CodeFindings, "%s does not compile; see domicile lint", l.dir)
+	return exit.Errorf(exit.Findings, "%s does not compile; see domicile lint", l.Dir)
 }
 
 // shownDir is a directory as people would type it here: relative if it lies

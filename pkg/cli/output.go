@@ -3,10 +3,10 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
-	"strings"
-	"unicode"
+
+	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/show"
 )
 
 // formatVersion is the version of all machine output: a minor step adds fields.
@@ -25,159 +25,15 @@ func (a *app) emit(v any, text func(io.Writer)) error {
 	case "json", "yaml":
 		data, err := json.Marshal(v)
 		if err != nil {
-			return withCode(CodeBug, "write result: %w", err)
+			return exit.Errorf(exit.Bug, "write result: %w", err)
 		}
 		if a.output == "yaml" {
-			return writeYAML(a.Out, data)
+			return show.YAML(a.Out, data)
 		}
-		return indent(a.Out, data)
+		return show.JSON(a.Out, data)
 	}
 	var b bytes.Buffer
 	text(&b)
 	_, err := a.Out.Write(b.Bytes())
 	return err
-}
-
-func indent(w io.Writer, data []byte) error {
-	var b bytes.Buffer
-	if err := json.Indent(&b, data, "", "  "); err != nil {
-		return withCode(CodeBug, "write result: %w", err)
-	}
-	b.WriteByte('\n')
-	_, err := w.Write(b.Bytes())
-	return err
-}
-
-// writeYAML writes JSON as block-style YAML, keys in their order. Strings stay
-// in JSON's double quotes, which YAML reads alike, so that "NO" is a string.
-func writeYAML(w io.Writer, data []byte) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	var b strings.Builder
-	if err := yamlValue(&b, d, 0, true); err != nil {
-		return withCode(CodeBug, "write result: %w", err)
-	}
-	_, err := io.WriteString(w, strings.TrimPrefix(b.String(), "\n"))
-	return err
-}
-
-// yamlValue writes the next value. Fresh says that a block may start on this
-// line, as it does after "- ".
-func yamlValue(b *strings.Builder, d *json.Decoder, depth int, fresh bool) error {
-	t, err := d.Token()
-	if err != nil {
-		return err
-	}
-	open, ok := t.(json.Delim)
-	if !ok {
-		if !fresh {
-			b.WriteByte(' ')
-		}
-		text, err := json.Marshal(t)
-		if err != nil {
-			return err
-		}
-		b.Write(text)
-		b.WriteByte('\n')
-		return nil
-	}
-	if !d.More() {
-		if _, err := d.Token(); err != nil {
-			return err
-		}
-		fmt.Fprintf(b, "%s%s\n", map[bool]string{false: " "}[fresh], map[json.Delim]string{'{': "{}", '[': "[]"}[open])
-		return nil
-	}
-	if !fresh {
-		b.WriteByte('\n')
-	}
-	for first := true; d.More(); first = false {
-		if !fresh || !first {
-			b.WriteString(strings.Repeat("  ", depth))
-		}
-		if open == '[' {
-			b.WriteString("- ")
-			if err := yamlValue(b, d, depth+1, true); err != nil {
-				return err
-			}
-			continue
-		}
-		key, err := d.Token()
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(b, "%s:", yamlKey(key.(string)))
-		if err := yamlValue(b, d, depth+1, false); err != nil {
-			return err
-		}
-	}
-	_, err = d.Token()
-	return err
-}
-
-// yamlKey leaves plain identifiers bare and quotes all else; a key such as NO
-// or null must not change its type.
-func yamlKey(k string) string {
-	for i, r := range k {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || i > 0 && r >= '0' && r <= '9') {
-			return quote(k)
-		}
-	}
-	switch strings.ToLower(k) {
-	case "", "y", "n", "yes", "no", "on", "off", "true", "false", "null":
-		return quote(k)
-	}
-	return k
-}
-
-func quote(s string) string {
-	q, err := json.Marshal(s)
-	if err != nil {
-		return `""`
-	}
-	return string(q)
-}
-
-// clean makes text from outside safe to print: control characters, which drive
-// terminals, and bidirectional overrides, which hide what a line says, become
-// visible escapes. Newlines and tabs stay.
-func clean(s string) string {
-	if !strings.ContainsFunc(s, unsafeRune) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if unsafeRune(r) {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
-
-func unsafeRune(r rune) bool {
-	return r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == unicode.ReplacementChar)
-}
-
-// line is clean on one line.
-func line(s string) string {
-	return clean(strings.NewReplacer("\n", " ", "\t", " ").Replace(s))
-}
-
-// short is the beginning of a digest that people compare.
-func short(digest string) string {
-	const n = len("sha256:") + 12
-	if len(digest) <= n {
-		return digest
-	}
-	return digest[:n]
-}
-
-// count is "1 file", "2 files".
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

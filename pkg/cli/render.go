@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/envoy"
 )
 
@@ -100,7 +101,7 @@ func nodeOf(cmd *cobra.Command, s string) (envoy.Node, error) {
 func (a *app) printBootstrap(spec envoy.BootstrapSpec, res *envoy.Resources) error {
 	data, err := envoy.StaticBootstrap(spec, res)
 	if err != nil {
-		return withCode(CodeUsage, "render bootstrap: %w", err)
+		return exit.Errorf(exit.Usage, "render bootstrap: %w", err)
 	}
 	_, err = a.Out.Write(data)
 	return err
@@ -133,7 +134,7 @@ func messages[T proto.Message](list []T) ([]json.RawMessage, error) {
 	for _, m := range list {
 		data, err := envoy.JSON(m)
 		if err != nil {
-			return nil, withCode(CodeBug, "render: %w", err)
+			return nil, exit.Errorf(exit.Bug, "render: %w", err)
 		}
 		out = append(out, data)
 	}

@@ -9,6 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/remote"
+	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/xds"
@@ -24,7 +27,7 @@ const watchPause = time.Second
 
 func (a *app) statusCommand() *cobra.Command {
 	var (
-		r     remote
+		r     access
 		watch bool
 	)
 	cmd := &cobra.Command{
@@ -50,7 +53,7 @@ domicile check judges the same and sets the exit code.`,
 		if watch {
 			return a.watch(cmd.Context(), c)
 		}
-		s, err := c.status(cmd.Context())
+		s, err := c.Status(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -61,23 +64,23 @@ domicile check judges the same and sets the exit code.`,
 
 // watch prints the status whenever it differs in more than ages. It goes on
 // while the control plane is away: that is when people watch.
-func (a *app) watch(ctx context.Context, c *client) error {
+func (a *app) watch(ctx context.Context, c *remote.Client) error {
 	var last []byte
 	tick := time.NewTicker(watchPause)
 	defer tick.Stop()
 	for {
-		data, err := c.call(ctx, askTime, "v1/status", nil, nil)
+		data, err := c.Call(ctx, remote.AskTime, "v1/status", nil, nil)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
 			if last == nil || len(last) > 0 {
-				fmt.Fprintf(a.Err, "error: %s\n", clean(err.Error()))
+				fmt.Fprintf(a.Err, "error: %s\n", show.Clean(err.Error()))
 			}
 			last = []byte{}
 		case !bytes.Equal(data, last):
 			var s control.Status
-			if err := c.decode(data, &s); err != nil {
+			if err := c.Decode(data, &s); err != nil {
 				return err
 			}
 			if err := a.emit(statusResult{v1(), s}, func(w io.Writer) {
@@ -101,9 +104,9 @@ func (a *app) watch(ctx context.Context, c *client) error {
 func (a *app) statusText(w io.Writer, s control.Status) {
 	if p := s.Policy; p != nil {
 		fmt.Fprintf(w, "policy   sequence %d, table %s, applied %s ago by %s, in force here for %s\n",
-			p.Sequence, trimDigest(p.Table), a.age(p.At), line(orDash(p.Author)), a.age(p.Since))
+			p.Sequence, show.Digest(p.Table), a.age(p.At), show.Line(orDash(p.Author)), a.age(p.Since))
 		if p.Message != "" {
-			fmt.Fprintf(w, "         %s\n", line(p.Message))
+			fmt.Fprintf(w, "         %s\n", show.Line(p.Message))
 		}
 		if p.NextBoundary != nil {
 			fmt.Fprintf(w, "         next transfer or group change: %s\n", p.NextBoundary.UTC().Format(time.RFC3339))
@@ -114,19 +117,19 @@ func (a *app) statusText(w io.Writer, s control.Status) {
 	if s.Store.Connected {
 		fmt.Fprintf(w, "store    answers (for %s)\n", a.age(s.Store.Since))
 	} else {
-		fmt.Fprintf(w, "store    DOES NOT ANSWER for %s: %s\n", a.age(s.Store.Since), line(s.Store.Error))
+		fmt.Fprintf(w, "store    DOES NOT ANSWER for %s: %s\n", a.age(s.Store.Since), show.Line(s.Store.Error))
 	}
 	if f := s.Refused; f != nil {
-		fmt.Fprintf(w, "refused  sequence %d, bundle %s, for %s: %s\n", f.Sequence, trimDigest(f.Bundle), a.age(f.Since), line(refusal(f)))
+		fmt.Fprintf(w, "refused  sequence %d, bundle %s, for %s: %s\n", f.Sequence, show.Digest(f.Bundle), a.age(f.Since), show.Line(refusal(f)))
 	}
 	fmt.Fprintln(w)
 	if len(s.Proxies) == 0 {
 		fmt.Fprintln(w, "No proxy is known here.")
 		return
 	}
-	t := newTable("PROXY", "STATE", "POLICY", "SINCE", "CONNECTED")
+	t := show.NewTable("PROXY", "STATE", "POLICY", "SINCE", "CONNECTED")
 	for _, p := range s.Proxies {
-		runs := orDash(trimDigest(p.Table))
+		runs := orDash(show.Digest(p.Table))
 		if p.Target != "" && p.Target == p.Table {
 			runs += " (current)"
 		}
@@ -134,12 +137,12 @@ func (a *app) statusText(w io.Writer, s control.Status) {
 		if !p.ConnectedSince.IsZero() {
 			connected = a.age(p.ConnectedSince)
 		}
-		t.row(p.ID, string(p.State), runs, a.age(p.Since), connected)
+		t.Row(p.ID, string(p.State), runs, a.age(p.Since), connected)
 	}
-	t.write(w)
+	t.Write(w)
 	for _, p := range s.Proxies {
 		if p.Error != nil {
-			fmt.Fprintf(w, "  %s refused %s (%d times): %s\n", line(p.ID), line(p.Error.Version), p.Error.Attempts, line(p.Error.Detail))
+			fmt.Fprintf(w, "  %s refused %s (%d times): %s\n", show.Line(p.ID), show.Line(p.Error.Version), p.Error.Attempts, show.Line(p.Error.Detail))
 		}
 	}
 }
@@ -171,7 +174,7 @@ type finding struct {
 }
 
 func (a *app) checkCommand() *cobra.Command {
-	var r remote
+	var r access
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Judge whether a deployment is healthy",
@@ -191,7 +194,7 @@ around the Envoys; domicile verify judges one Envoy by itself.`,
 		if err != nil {
 			return err
 		}
-		s, err := c.status(cmd.Context())
+		s, err := c.Status(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -206,17 +209,17 @@ around the Envoys; domicile verify judges one Envoy by itself.`,
 		}
 		if err := a.emit(v, func(w io.Writer) {
 			for _, f := range list {
-				fmt.Fprintf(w, "  %-4s  %s\n", map[string]string{"ok": "OK", "warn": "WARN", "fail": "FAIL"}[f.State], line(f.Message))
+				fmt.Fprintf(w, "  %-4s  %s\n", map[string]string{"ok": "OK", "warn": "WARN", "fail": "FAIL"}[f.State], show.Line(f.Message))
 				if f.Fix != "" {
 					fmt.Fprintf(w, "        fix: %s\n", f.Fix)
 				}
 			}
-			fmt.Fprintf(w, "%s: %d ok, %s, %d failed.\n", count(len(list), "check"), counts["ok"], count(counts["warn"], "warning"), counts["fail"])
+			fmt.Fprintf(w, "%s: %d ok, %s, %d failed.\n", show.Count(len(list), "check"), counts["ok"], show.Count(counts["warn"], "warning"), counts["fail"])
 		}); err != nil {
 			return err
 		}
 		if counts["fail"] > 0 {
-			return &silent{CodeFindings}
+			return exit.Silent(exit.Findings)
 		}
 		return nil
 	})
@@ -248,7 +251,7 @@ func judgeStatus(s control.Status, now time.Time) []finding {
 		}
 		for _, q := range s.Policy.Warnings {
 			if q.Severity == policy.Warning {
-				out = append(out, finding{"warn", fmt.Sprintf("%s: %s", place{}.position(q.Pos), q.Message), q.Fix})
+				out = append(out, finding{"warn", fmt.Sprintf("%s: %s", show.Place{}.Position(q.Pos), q.Message), q.Fix})
 			}
 		}
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/policytest"
 )
 
@@ -44,18 +46,18 @@ nothing. With --min-coverage a smaller share of reached rules is a failure too.`
 		}
 		r := policytest.Run(l.Set, l.Table)
 		for i := range r.Cases {
-			r.Cases[i].File = l.shown(r.Cases[i].File)
+			r.Cases[i].File = l.Shown(r.Cases[i].File)
 		}
 		if err := a.testOutput(l, r); err != nil {
 			return err
 		}
 		switch {
 		case !r.OK():
-			return &silent{CodeFindings}
+			return exit.Silent(exit.Findings)
 		case len(r.Cases) == 0:
-			return withCode(CodeFindings, "%s holds no policy test, so nothing was tested", l.dir)
+			return exit.Errorf(exit.Findings, "%s holds no policy test, so nothing was tested", l.Dir)
 		case r.Coverage.Percent() < coverage:
-			return withCode(CodeFindings, "the cases reach %d %% of the rules, less than %d %%", r.Coverage.Percent(), coverage)
+			return exit.Errorf(exit.Findings, "the cases reach %d %% of the rules, less than %d %%", r.Coverage.Percent(), coverage)
 		}
 		return nil
 	}, "junit")
@@ -64,17 +66,17 @@ nothing. With --min-coverage a smaller share of reached rules is a failure too.`
 
 func (a *app) testOutput(l *local, r policytest.Report) error {
 	if a.output == "junit" {
-		return writeJUnit(a.Out, junitTests(r))
+		return show.WriteJUnit(a.Out, junitTests(r))
 	}
 	return a.emit(testResult{v1(), r, l.Table.Digest()}, func(w io.Writer) { r.Text(cleaner{w}) })
 }
 
-func junitTests(r policytest.Report) junitSuite {
-	s := junitSuite{Name: "domicile test", Tests: len(r.Cases), Failures: r.Failed}
+func junitTests(r policytest.Report) show.Suite {
+	s := show.Suite{Name: "domicile test", Tests: len(r.Cases), Failures: r.Failed}
 	for _, c := range r.Cases {
-		j := junitCase{Name: c.Name, ClassName: c.File, File: c.File, Line: c.Line}
+		j := show.Case{Name: c.Name, ClassName: c.File, File: c.File, Line: c.Line}
 		if !c.Pass {
-			j.Failure = &junitFailure{Message: c.Message, Type: "policy test", Text: fmt.Sprintf("want %s, got %s", c.Want, c.Got)}
+			j.Failure = &show.Failure{Message: c.Message, Type: "policy test", Text: fmt.Sprintf("want %s, got %s", c.Want, c.Got)}
 		}
 		s.Cases = append(s.Cases, j)
 	}
@@ -85,7 +87,7 @@ func junitTests(r policytest.Report) junitSuite {
 type cleaner struct{ w io.Writer }
 
 func (c cleaner) Write(p []byte) (int, error) {
-	if _, err := io.WriteString(c.w, clean(string(p))); err != nil {
+	if _, err := io.WriteString(c.w, show.Clean(string(p))); err != nil {
 		return 0, err
 	}
 	return len(p), nil

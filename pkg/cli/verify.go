@@ -11,6 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/remote"
+	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 )
 
@@ -20,10 +23,10 @@ type verified struct {
 	Region   string              `json:"region"`
 	Findings []leakcheck.Finding `json:"findings"`
 	// What was judged, so that "no leak" in nothing cannot be mistaken for proof.
-	Listeners int    `json:"listeners"`
-	Routes    int    `json:"routes"`
-	Clusters  int    `json:"clusters"`
-	Policy    string `json:"policy"`
+	Listeners   int    `json:"listeners"`
+	RouteTables int    `json:"routeTables"`
+	Clusters    int    `json:"clusters"`
+	Policy      string `json:"policy"`
 }
 
 // mostDump bounds a configuration dump, in bytes.
@@ -98,24 +101,24 @@ from --overlay. The region is that of the Envoy's node id, unless --region says 
 // fetchDump reads the whole configuration, endpoints included.
 func fetchDump(ctx context.Context, admin *url.URL) ([]byte, error) {
 	parent := ctx
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, remote.AskTime)
 	defer cancel()
 	u := admin.JoinPath("config_dump")
 	u.RawQuery = "include_eds"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, withCode(CodeUsage, "%w", err)
+		return nil, exit.Errorf(exit.Usage, "%w", err)
 	}
-	res, err := (&http.Client{CheckRedirect: noRedirect}).Do(req)
+	res, err := (&http.Client{CheckRedirect: remote.NoRedirect}).Do(req)
 	if err == nil {
 		defer res.Body.Close()
 		var data []byte
 		if data, err = io.ReadAll(io.LimitReader(res.Body, mostDump+1)); err == nil {
 			switch {
 			case res.StatusCode != http.StatusOK:
-				return nil, withCode(CodeUnreachable, "Envoy %s answered %s to config_dump", admin, res.Status)
+				return nil, exit.Errorf(exit.Unreachable, "Envoy %s answered %s to config_dump", admin, res.Status)
 			case len(data) > mostDump:
-				return nil, withCode(CodeFindings, "Envoy %s: its configuration is larger than %d bytes and was not judged", admin, mostDump)
+				return nil, exit.Errorf(exit.Findings, "Envoy %s: its configuration is larger than %d bytes and was not judged", admin, mostDump)
 			}
 			return data, nil
 		}
@@ -123,13 +126,13 @@ func fetchDump(ctx context.Context, admin *url.URL) ([]byte, error) {
 	if parent.Err() != nil {
 		return nil, parent.Err()
 	}
-	return nil, withCode(CodeUnreachable, "Envoy %s is unreachable: %w", admin, cause(err))
+	return nil, exit.Errorf(exit.Unreachable, "Envoy %s is unreachable: %w", admin, remote.Cause(err))
 }
 
 func judgeDump(cmd *cobra.Command, l *local, dump []byte, where string) (*verified, error) {
 	cfg, node, err := leakcheck.FromConfigDump(dump)
 	if err != nil {
-		return nil, withCode(CodeFindings, "read configuration dump: %w", err)
+		return nil, exit.Errorf(exit.Findings, "read configuration dump: %w", err)
 	}
 	if where == "" {
 		if where, err = region(node); err != nil {
@@ -139,39 +142,39 @@ func judgeDump(cmd *cobra.Command, l *local, dump []byte, where string) (*verifi
 	v := &verified{
 		versioned: v1(), Node: node, Region: where, Policy: l.Table.Digest(),
 		Findings:  leakcheck.Check(cfg, l.Table, l.Topology, where),
-		Listeners: len(cfg.Listeners), Clusters: len(cfg.Clusters), Routes: cfg.CountRoutes(),
+		Listeners: len(cfg.Listeners), Clusters: len(cfg.Clusters), RouteTables: len(cfg.Routes),
 	}
 	if v.Findings == nil {
 		v.Findings = []leakcheck.Finding{}
 	}
 	if v.Listeners == 0 && len(v.Findings) == 0 {
-		return nil, withCode(CodeFindings, "the Envoy has no listener: nothing was proved")
+		return nil, exit.Errorf(exit.Findings, "the Envoy has no listener: nothing was proved")
 	}
 	return v, nil
 }
 
 func (a *app) verifyOutput(v *verified) error {
 	err := a.emit(v, func(w io.Writer) {
-		judged := fmt.Sprintf("%s, %s, %s judged in %s, policy %s", count(v.Listeners, "listener"), count(v.Routes, "route"),
-			count(v.Clusters, "cluster"), line(v.Region), trimDigest(v.Policy))
+		judged := fmt.Sprintf("%s, %s, %s judged in %s, policy %s", show.Count(v.Listeners, "listener"), show.Count(v.RouteTables, "route table"),
+			show.Count(v.Clusters, "cluster"), show.Line(v.Region), show.Digest(v.Policy))
 		if len(v.Findings) == 0 {
 			fmt.Fprintf(w, "No leak found: %s.\n", judged)
 			return
 		}
-		fmt.Fprintf(w, "%s: %s.\n\n", count(len(v.Findings), "finding"), judged)
+		fmt.Fprintf(w, "%s: %s.\n\n", show.Count(len(v.Findings), "finding"), judged)
 		for _, f := range v.Findings {
-			fmt.Fprintf(w, "%s: %s\n  --> %s\n", f.Code, line(f.Message), line(f.Where))
+			fmt.Fprintf(w, "%s: %s\n  --> %s\n", f.Code, show.Line(f.Message), show.Line(f.Where))
 			for _, row := range []struct{ label, value string }{
 				{"home", f.Home}, {"class", f.Class}, {"entry", f.Entry}, {"region", f.Region}, {"cluster", f.Cluster}, {"endpoint", f.Endpoint},
 			} {
 				if row.value != "" {
-					fmt.Fprintf(w, "   %-9s %s\n", row.label, line(row.value))
+					fmt.Fprintf(w, "   %-9s %s\n", row.label, show.Line(row.value))
 				}
 			}
 		}
 	})
 	if err == nil && len(v.Findings) > 0 {
-		return &silent{CodeFindings}
+		return exit.Silent(exit.Findings)
 	}
 	return err
 }

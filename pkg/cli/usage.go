@@ -1,26 +1,14 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/agext/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-)
 
-// The exit codes of every command.
-const (
-	CodeDone        = 0   // done, nothing found
-	CodeFindings    = 1   // something is wrong: in a file, a test, a live Envoy, the deployment
-	CodeUsage       = 2   // a wrong command line, or a path that cannot be opened
-	CodeChanges     = 3   // changes are present, where a flag asks for this code
-	CodeUnreachable = 4   // the control plane, the store or an Envoy does not answer
-	CodeForbidden   = 5   // not permitted
-	CodeStale       = 6   // somebody else changed the policy meanwhile
-	CodeBug         = 70  // a bug in Domicile
-	CodeInterrupted = 130 // interrupted
+	"github.com/domicile-dev/domicile/pkg/cli/exit"
 )
 
 func exitCodesTopic() *cobra.Command {
@@ -40,55 +28,14 @@ func exitCodesTopic() *cobra.Command {
 	}
 }
 
-// coded is an error with its exit code.
-type coded struct {
-	code int
-	err  error
-}
-
-func (e *coded) Error() string { return e.err.Error() }
-func (e *coded) Unwrap() error { return e.err }
-
-func withCode(code int, format string, args ...any) error {
-	return &coded{code, fmt.Errorf(format, args...)}
-}
-
-// silent is the error of a command that has already said what is wrong.
-type silent struct{ code int }
-
-func (e *silent) Error() string { return fmt.Sprintf("exit %d", e.code) }
-
 // usageError is a wrong command line.
 type usageError struct{ command, message string }
 
 func (e *usageError) Error() string { return e.message }
+func (e *usageError) ExitCode() int { return exit.Usage }
 
 func usage(cmd *cobra.Command, format string, args ...any) error {
 	return &usageError{cmd.CommandPath(), fmt.Sprintf(format, args...)}
-}
-
-// codeOf maps an error to an exit code. An error that says nothing of a code,
-// such as a demo that could not start, is a finding.
-func codeOf(err error) int {
-	var (
-		c *coded
-		s *silent
-		u *usageError
-		x interface{ ExitCode() int } // of commands from other packages
-	)
-	switch {
-	case err == nil:
-		return CodeDone
-	case errors.As(err, &c):
-		return c.code
-	case errors.As(err, &s):
-		return s.code
-	case errors.As(err, &u):
-		return CodeUsage
-	case errors.As(err, &x):
-		return x.ExitCode()
-	}
-	return CodeFindings
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {
@@ -120,9 +67,9 @@ func flagError(cmd *cobra.Command, err error) error {
 
 // didYouMean returns the nearest known word as a question, or nothing.
 func didYouMean(word string, known []string, prefix string) string {
-	best, distance := "", 3 // more than two slips is another word
+	best, distance := "", min(len(word)/3, 2)+1 // more slips make another word, as QA is not SA
 	for _, k := range known {
-		if d := levenshtein.Distance(word, k, nil); d < distance && d < len(k) {
+		if d := levenshtein.Distance(word, k, nil); d < distance {
 			best, distance = k, d
 		}
 	}

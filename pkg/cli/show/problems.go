@@ -1,0 +1,188 @@
+package show
+
+import (
+	"bytes"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/mattn/go-runewidth"
+
+	"github.com/domicile-dev/domicile/pkg/policy"
+)
+
+// Problem is a policy problem in machine output; its fields are a contract.
+type Problem struct {
+	File     string          `json:"file"`
+	Line     int             `json:"line"`
+	Column   int             `json:"column"`
+	Code     string          `json:"code"`
+	Severity policy.Severity `json:"severity"`
+	Message  string          `json:"message"`
+	Fix      string          `json:"fix"`
+	Why      string          `json:"why,omitempty"`
+	Law      string          `json:"law,omitempty"`
+}
+
+// Place turns the names of policy files into paths that the reader can open.
+type Place struct {
+	Dir string
+	FS  fs.FS // nil when there is nothing to quote from
+}
+
+// Shown is the path of a policy file for people and machines. A file that the
+// directory does not hold comes from the shipped library.
+func (p Place) Shown(file string) string {
+	if file == "" || p.FS == nil || !fs.ValidPath(file) {
+		return file
+	}
+	if _, err := fs.Stat(p.FS, file); err != nil {
+		return file
+	}
+	return path.Join(p.Dir, file)
+}
+
+// JSON returns the problems for machine output; never nil.
+func (p Place) JSON(problems []policy.Problem) []Problem {
+	out := []Problem{}
+	for _, q := range problems {
+		out = append(out, Problem{
+			File: p.Shown(q.File), Line: q.Line, Column: q.Column, Code: q.Code, Severity: q.Severity,
+			Message: q.Message, Fix: q.Fix, Why: q.Why, Law: q.Law,
+		})
+	}
+	return out
+}
+
+// Text writes problems for people: what, where, the line itself, why, and the fix.
+func (p Place) Text(w io.Writer, problems []policy.Problem) {
+	for _, q := range problems {
+		fmt.Fprintf(w, "%s[%s]: %s\n", q.Severity, q.Code, Line(q.Message))
+		if q.File != "" {
+			fmt.Fprintf(w, "  --> %s\n", Clean(p.Position(q.Pos)))
+			p.excerpt(w, q.Pos)
+		}
+		for _, row := range []struct{ label, text string }{{"why", q.Why}, {"law", q.Law}, {"fix", q.Fix}} {
+			if row.text != "" {
+				fmt.Fprintf(w, "   %s  %s\n", row.label, Line(row.text))
+			}
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// Position is FILE:LINE:COLUMN.
+func (p Place) Position(at policy.Pos) string {
+	s := p.Shown(at.File)
+	if at.Line > 0 {
+		s = fmt.Sprintf("%s:%d:%d", s, at.Line, at.Column)
+	}
+	return s
+}
+
+const (
+	maxQuoted = 1 << 20 // a larger file is not read again to quote a line of it
+	maxLine   = 160     // a longer line is not quoted
+)
+
+// excerpt quotes the line with a caret under the column, which counts runes.
+func (p Place) excerpt(w io.Writer, at policy.Pos) {
+	if p.FS == nil || at.Line < 1 || !fs.ValidPath(at.File) {
+		return
+	}
+	if info, err := fs.Stat(p.FS, at.File); err != nil || !info.Mode().IsRegular() || info.Size() > maxQuoted {
+		return
+	}
+	data, err := fs.ReadFile(p.FS, at.File)
+	if err != nil {
+		return
+	}
+	lines := bytes.Split(data, []byte("\n"))
+	if at.Line > len(lines) || len(lines[at.Line-1]) > maxLine {
+		return
+	}
+	runes := []rune(strings.TrimSuffix(string(lines[at.Line-1]), "\r"))
+	show := func(r []rune) string { return Clean(strings.ReplaceAll(string(r), "\t", "    ")) }
+	fmt.Fprintf(w, "%5d | %s\n", at.Line, show(runes))
+	if at.Column >= 1 && at.Column <= len(runes)+1 {
+		pad := runewidth.StringWidth(show(runes[:at.Column-1]))
+		fmt.Fprintf(w, "      | %s^\n", strings.Repeat(" ", pad))
+	}
+}
+
+// GitHub writes workflow commands, which show as annotations on a change.
+func (p Place) GitHub(w io.Writer, problems []policy.Problem) {
+	text := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
+	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+	for _, q := range problems {
+		message := q.Message
+		if q.Fix != "" {
+			message += "\nfix: " + q.Fix
+		}
+		fmt.Fprintf(w, "::%s file=%s,line=%d,col=%d,title=%s::%s\n", q.Severity,
+			property.Replace(p.Shown(q.File)), max(q.Line, 1), max(q.Column, 1), property.Replace(q.Code), text.Replace(message))
+	}
+}
+
+type document struct {
+	XMLName xml.Name `xml:"testsuites"`
+	Suites  []Suite  `xml:"testsuite"`
+}
+
+// Suite is a JUnit test suite.
+type Suite struct {
+	Name     string `xml:"name,attr"`
+	Tests    int    `xml:"tests,attr"`
+	Failures int    `xml:"failures,attr"`
+	Cases    []Case `xml:"testcase"`
+}
+
+// Case is a JUnit test case.
+type Case struct {
+	Name      string   `xml:"name,attr"`
+	ClassName string   `xml:"classname,attr"`
+	File      string   `xml:"file,attr,omitempty"`
+	Line      int      `xml:"line,attr,omitempty"`
+	Failure   *Failure `xml:"failure"`
+	SystemOut string   `xml:"system-out,omitempty"`
+}
+
+// Failure is why a case failed.
+type Failure struct {
+	Message string `xml:"message,attr"`
+	Type    string `xml:"type,attr"`
+	Text    string `xml:",chardata"`
+}
+
+// JUnit gives each problem a test case of its own; a warning does not fail.
+func (p Place) JUnit(problems []policy.Problem) Suite {
+	s := Suite{Name: "domicile lint"}
+	for _, q := range problems {
+		c := Case{Name: q.Code + " " + p.Position(q.Pos), ClassName: p.Shown(q.File), File: p.Shown(q.File), Line: q.Line}
+		if q.Severity == policy.Error {
+			c.Failure = &Failure{Message: q.Message, Type: q.Code, Text: q.Fix}
+			s.Failures++
+		} else {
+			c.SystemOut = q.Message
+		}
+		s.Cases = append(s.Cases, c)
+	}
+	if len(s.Cases) == 0 {
+		s.Cases = []Case{{Name: "no problems", ClassName: p.Dir}}
+	}
+	s.Tests = len(s.Cases)
+	return s
+}
+
+// WriteJUnit writes a JUnit report.
+func WriteJUnit(w io.Writer, suites ...Suite) error {
+	data, err := xml.MarshalIndent(document{Suites: suites}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, data)
+	return err
+}
