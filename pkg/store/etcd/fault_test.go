@@ -298,6 +298,48 @@ func TestT15QuorumLoss(t *testing.T) {
 	}
 }
 
+// slowReads holds the answers of reads back until they are asked for.
+type slowReads struct {
+	clientv3.KV
+	read    chan struct{} // an answer is there
+	release chan struct{}
+}
+
+func (k *slowReads) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	r, err := k.KV.Get(ctx, key, opts...)
+	k.read <- struct{}{}
+	<-k.release
+	return r, err
+}
+
+// A probe reads the old head, the watch reports the new one, then the probe's
+// answer arrives: nothing went back.
+func TestOvertakenProbeIsNoNews(t *testing.T) {
+	s, m := start(t)
+	first := storetest.Publish(t, s, 0, 1)
+	watching := open(t, Config{Endpoints: m.Endpoints()})
+	k := &slowReads{watching.client.KV, make(chan struct{}), make(chan struct{})}
+	watching.client.KV = k
+	ctx, stop := context.WithCancel(t.Context())
+	events := watching.Watch(ctx)
+	<-k.read // the list
+	k.release <- struct{}{}
+	storetest.UntilHead(t, events, first)
+	<-k.read // the first probe
+	storetest.UntilHead(t, events, storetest.Publish(t, s, 1, 2))
+	k.release <- struct{}{}
+	<-k.read // the second probe: the first one has been judged
+	select {
+	case e := <-events:
+		t.Errorf("event %+v from an old answer", e)
+	default:
+	}
+	stop()
+	k.release <- struct{}{}
+	for range events {
+	}
+}
+
 // BenchmarkCommitToEvent is the time from the end of Publish to the event, and
 // of the whole publish with fsync.
 func BenchmarkCommitToEvent(b *testing.B) {
