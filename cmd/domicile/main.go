@@ -5,6 +5,9 @@ import (
 	"os"
 
 	"github.com/domicile-dev/domicile/pkg/cli"
+	"github.com/domicile-dev/domicile/pkg/demo"
 )
 
-func main() { os.Exit(cli.Main()) }
+func main() {
+	os.Exit(cli.Main(demo.Command(), demo.BackendCommand(), demo.EtcdCommand()))
+}

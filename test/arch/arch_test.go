@@ -72,6 +72,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"core bodies", "pkg/bundle/a.go", "package bundle\nimport \"time\"\nvar t = time.Now()", "a.go:3: time.Now"},
 		{"core bodies", "pkg/bundle/a.go", "package bundle\nimport clock \"time\"\nvar t = clock.Now", "time.Now"},
 		{"core bodies", "pkg/bundle/a.go", "package bundle\nimport \"time\"\nvar t = time.Unix(0, 0)", ""},
+		{"core bodies", "pkg/leakcheck/a.go", "package leakcheck\nimport \"net\"\nvar f = net.Dial", "has no network"},
+		{"core bodies", "pkg/leakcheck/a.go", "package leakcheck\nimport \"net\"\nvar f = net.SplitHostPort", ""},
 		{"core bodies", "pkg/xds/a.go", "package xds\nfunc f() { go f() }", ""},
 		{"homes of dependencies", "pkg/policy/a.go", `package policy; import "github.com/goccy/go-yaml/ast"`, "one strict reader"},
 		{"homes of dependencies", "pkg/policy/internal/yamlpos/a.go", `package yamlpos; import "github.com/goccy/go-yaml/ast"`, ""},

@@ -23,7 +23,6 @@ var impure = map[string]string{
 	"os/exec":       "core starts no processes",
 	"os/signal":     "core has no life of its own",
 	"syscall":       "core knows no operating system",
-	"net":           "core has no network; net/netip and net/url parse addresses",
 	"net/http":      "core has no network",
 	"log":           "core reports by its results",
 	"log/slog":      "core reports by its results",
@@ -40,6 +39,9 @@ var impure = map[string]string{
 
 // clock lists the functions of package time that read the clock or wait.
 var clock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
+
+// pureNet lists what core may use of package net: it takes addresses apart.
+var pureNet = []string{"SplitHostPort", "JoinHostPort", "ParseIP", "ParseCIDR", "IP", "IPNet", "IPMask", "CIDRMask"}
 
 // homes says where a dependency may be imported outside tests; a prefix covers
 // what lies below it.
@@ -143,8 +145,12 @@ func checkCoreBodies(r *repo) []string {
 			case *ast.GoStmt:
 				out = append(out, finding(f.path, r.line(n), "go statement", "core starts no goroutine"))
 			case *ast.SelectorExpr:
-				if x, ok := n.X.(*ast.Ident); ok && x.Name == f.nameOf("time") && slices.Contains(clock, n.Sel.Name) {
+				x, ok := n.X.(*ast.Ident)
+				switch {
+				case ok && x.Name == f.nameOf("time") && slices.Contains(clock, n.Sel.Name):
 					out = append(out, finding(f.path, r.line(n), "time."+n.Sel.Name, "core knows no clock: the instant is an argument"))
+				case ok && x.Name == f.nameOf("net") && !slices.Contains(pureNet, n.Sel.Name):
+					out = append(out, finding(f.path, r.line(n), "net."+n.Sel.Name, "core has no network"))
 				}
 			}
 			return true
