@@ -253,55 +253,114 @@ const walkLimit = 200_000
 
 // walk visits every combination of answers that some text gets from the
 // languages, until visit returns false. It reports whether it saw them all.
-func walk(list []*language, visit func(accepts []bool) bool) bool {
-	reps := representatives(list)
-	start := make([]int32, len(list))
-	for i := range start {
-		start[i] = initial
+// Where the first deciding languages have made up their minds, the others are
+// not followed any further and answer maybe.
+func walk(list []*language, deciding int, visit func(answers []truth) bool) bool {
+	w := &jointWalk{list: list, reps: representatives(list), seen: map[string]bool{}, answered: map[string]bool{}}
+	w.at, w.next, w.key = make([]int32, len(list)), make([]int32, len(list)), make([]byte, 2*len(list))
+	w.answers, w.bits = make([]truth, len(list)), make([]byte, len(list))
+	for i := range w.next {
+		w.next[i] = initial
 	}
-	queue := [][]int32{start}
-	seen := map[string]bool{stateKey(start): true}
-	answered := map[string]bool{}
-	accepts, bits := make([]bool, len(list)), make([]byte, len(list))
-	for len(queue) > 0 {
-		at := queue[len(queue)-1]
-		queue = queue[:len(queue)-1]
-		for i, l := range list {
-			accepts[i], bits[i] = l.accepts[at[i]], 0
-			if accepts[i] {
-				bits[i] = 1
-			}
+	w.add()
+	for head := 0; head < len(w.seen); head++ {
+		copy(w.at, w.queue[head*len(list):])
+		settled := !slices.ContainsFunc(w.settled(deciding), func(b bool) bool { return !b })
+		if w.fresh(settled) && !visit(w.answers) {
+			return true
 		}
-		if !answered[string(bits)] {
-			answered[string(bits)] = true
-			if !visit(accepts) {
-				return true
-			}
-		}
-		for _, s := range reps {
-			next := make([]int32, len(list))
-			for i, l := range list {
-				next[i] = l.step(at[i], s)
-			}
-			if key := stateKey(next); !seen[key] {
-				if len(seen) >= walkLimit {
-					return false
-				}
-				seen[key] = true
-				queue = append(queue, next)
-			}
+		if !settled && !w.expand() {
+			return false
 		}
 	}
 	return true
 }
 
-func stateKey(states []int32) string {
-	key := make([]byte, 0, 4*len(states))
-	for _, s := range states {
-		key = binary.LittleEndian.AppendUint32(key, uint32(s))
-	}
-	return string(key)
+// jointWalk is the state of a walk; its joint states stand one after the other
+// in queue.
+type jointWalk struct {
+	list           []*language
+	reps           []int
+	at, next       []int32
+	key, bits      []byte
+	answers        []truth
+	queue          []int32
+	seen, answered map[string]bool
 }
+
+// settled tells of each of the first languages whether its answer is final.
+func (w *jointWalk) settled(deciding int) []bool {
+	out := make([]bool, deciding)
+	for i := range out {
+		out[i] = w.list[i].sink(w.at[i])
+	}
+	return out
+}
+
+// fresh works out the answers and reports whether they are new.
+func (w *jointWalk) fresh(settled bool) bool {
+	for i, l := range w.list {
+		switch {
+		case settled && !l.sink(w.at[i]):
+			w.answers[i] = maybe
+		case !l.accepts[w.at[i]]:
+			w.answers[i] = no
+		case l.exact:
+			w.answers[i] = yes
+		default:
+			w.answers[i] = maybe
+		}
+		w.bits[i] = byte(w.answers[i])
+	}
+	if w.answered[string(w.bits)] {
+		return false
+	}
+	w.answered[string(w.bits)] = true
+	return true
+}
+
+// expand queues what one more character leads to; false when there is too much.
+func (w *jointWalk) expand() bool {
+	for _, s := range w.reps {
+		for i, l := range w.list {
+			w.next[i] = l.step(w.at[i], s)
+			if w.next[i] > maxStates {
+				return false
+			}
+		}
+		w.add()
+	}
+	return len(w.seen) < walkLimit
+}
+
+func (w *jointWalk) add() {
+	for i, s := range w.next {
+		binary.LittleEndian.PutUint16(w.key[2*i:], uint16(s))
+	}
+	if !w.seen[string(w.key)] {
+		w.seen[string(w.key)] = true
+		w.queue = append(w.queue, w.next...)
+	}
+}
+
+// sink tells whether the language stays in a state whatever follows.
+func (l *language) sink(s int32) bool {
+	if s == dead || s == whole {
+		return true
+	}
+	if l.pathOnly {
+		return false
+	}
+	for _, symbol := range l.first {
+		if l.step(s, symbol) != s {
+			return false
+		}
+	}
+	return true
+}
+
+// maxStates bounds the states of one language that are told apart.
+const maxStates = 1<<16 - 1
 
 // overlap tells whether some text is in a and in b.
 func overlap(a, b *language) bool { return possible(a, b, true) }
@@ -311,8 +370,8 @@ func exceeds(a, b *language) bool { return !b.exact || possible(a, b, false) }
 
 func possible(a, b *language, inB bool) bool {
 	found := false
-	complete := walk([]*language{a, b}, func(accepts []bool) bool {
-		found = accepts[0] && accepts[1] == inB
+	complete := walk([]*language{a, b}, 2, func(answers []truth) bool {
+		found = answers[0] != no && (answers[1] != no) == inB
 		return !found
 	})
 	return found || !complete

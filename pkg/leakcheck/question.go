@@ -22,7 +22,7 @@ type possibility struct {
 // decide asks, for a list of conditions of which the first that holds is taken,
 // which classes the requests taken by each can have. scope holds for all.
 func (a *algebra) decide(scope *formula, list, classes []*formula) [][]possibility {
-	found := map[pair]*possibility{}
+	found := map[pair]*taken{}
 	all := append(append([]*formula{scope}, list...), classes...)
 	for _, c := range a.cells(all) {
 		s := a.residual(scope, c.at)
@@ -35,27 +35,27 @@ func (a *algebra) decide(scope *formula, list, classes []*formula) [][]possibili
 		}
 		for _, p := range a.pairs(s, rest[:len(list)], rest[len(list):]) {
 			if found[p] == nil {
-				found[p] = &possibility{class: p.class}
+				found[p] = &taken{make([]bool, len(a.atoms[host])), make([]bool, len(a.atoms[entry]))}
 			}
-			found[p].hosts = union(found[p].hosts, c.hosts)
-			found[p].entries = union(found[p].entries, c.entries)
+			mark(found[p].hosts, c.hosts)
+			mark(found[p].entries, c.entries)
 		}
 	}
 	out := make([][]possibility, len(list))
 	for i := range list {
 		for k := unclassed; k < len(classes); k++ {
 			if p := found[pair{i, k}]; p != nil {
-				out[i] = append(out[i], *p)
+				out[i] = append(out[i], possibility{k, a.names(host, p.hosts), a.names(entry, p.entries)})
 			}
 		}
 	}
 	return out
 }
 
-func union(a, b []string) []string {
-	for _, s := range b {
-		if !slices.Contains(a, s) {
-			a = append(a, s)
+func union[T comparable](a, b []T) []T {
+	for _, x := range b {
+		if !slices.Contains(a, x) {
+			a = append(a, x)
 		}
 	}
 	return a
@@ -64,7 +64,26 @@ func union(a, b []string) []string {
 // cellGroup is one cell and the atoms for which every formula answers alike.
 type cellGroup struct {
 	at             cellOf
-	hosts, entries []string
+	hosts, entries []int
+}
+
+// taken marks the atoms with which something was found possible.
+type taken struct{ hosts, entries []bool }
+
+func mark(set []bool, atoms []int) {
+	for _, i := range atoms {
+		set[i] = true
+	}
+}
+
+func (a *algebra) names(d dimension, set []bool) []string {
+	var out []string
+	for i, in := range set {
+		if in {
+			out = append(out, a.atoms[d][i])
+		}
+	}
+	return out
 }
 
 // cells returns one cell for each combination that the formulas tell apart.
@@ -78,14 +97,7 @@ func (a *algebra) cells(list []*formula) []cellGroup {
 		for _, h := range groups[host] {
 			for _, e := range groups[entry] {
 				for _, g := range groups[grpc] {
-					c := cellGroup{at: cellOf{m[0], h[0], e[0], g[0]}}
-					for _, i := range h {
-						c.hosts = append(c.hosts, a.atoms[host][i])
-					}
-					for _, i := range e {
-						c.entries = append(c.entries, a.atoms[entry][i])
-					}
-					out = append(out, c)
+					out = append(out, cellGroup{cellOf{m[0], h[0], e[0], g[0]}, h, e})
 				}
 			}
 		}
@@ -131,25 +143,16 @@ func (a *algebra) pairs(scope *formula, list, classes []*formula) []pair {
 		return out
 	}
 	var langs []*language
-	for _, f := range slices.Concat([]*formula{scope}, list, classes) {
-		for _, l := range f.path {
-			if !slices.Contains(langs, l) {
-				langs = append(langs, l)
-			}
-		}
+	for _, f := range slices.Concat(list, classes) {
+		langs = union(langs, f.path)
 	}
+	deciding := len(langs)
+	langs = union(langs, scope.path)
 	var out []pair
 	answer := map[*language]truth{}
-	complete := walk(langs, func(accepts []bool) bool {
+	complete := walk(langs, deciding, func(answers []truth) bool {
 		for i, l := range langs {
-			switch {
-			case !accepts[i]:
-				answer[l] = no
-			case l.exact:
-				answer[l] = yes
-			default:
-				answer[l] = maybe
-			}
+			answer[l] = answers[i]
 		}
 		if scope.eval(answer) != no {
 			out = addPairs(out, takers(list, answer), takers(classes, answer))
