@@ -107,6 +107,11 @@ var errorsMade = []edit{
 			ID: "a", To: texts("JP", "GB", "TR"), Classes: texts("message"), For: texts("deliver"), Mechanism: "adequacy", Pos: line(71),
 		}}
 	}, CodeNotAdequate, policy.Error, 71, []string{"do not list TR as adequate"}, nil},
+	{"adequacy for five others", func(s *policy.Set) {
+		s.Jurisdictions["DE"].Transfers = []*policy.Transfer{{
+			ID: "a", To: texts("BA", "BB", "BC", "BD", "BE"), Classes: texts("message"), For: texts("deliver"), Mechanism: "adequacy", Pos: line(71),
+		}}
+	}, CodeNotAdequate, policy.Error, 71, []string{"BA, BB, BC, BD, BE as"}, nil},
 	{"adequacy for many others", func(s *policy.Set) {
 		s.Jurisdictions["DE"].Transfers = []*policy.Transfer{{
 			ID: "a", To: texts("BA", "BB", "BC", "BD", "BE", "BF", "BG"), Classes: texts("message"), For: texts("deliver"), Mechanism: "adequacy", Pos: line(71),
