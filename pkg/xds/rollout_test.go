@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +25,8 @@ type fakeProxy struct {
 	pending []*response                           // on the way to the proxy
 	have    [kinds]map[string]*discovery.Resource // what it serves
 	bound   string                                // what the server remembers
+	added   map[string]bool                       // listeners, on this stream for this target
+	between func()                                // runs between the first requests of a stream
 }
 
 func newFakeProxy(t rapid.TB) *fakeProxy {
@@ -38,14 +41,23 @@ func (p *fakeProxy) publish(target *Target) {
 	if err := p.group.set(target); err != nil {
 		p.t.Fatal(err)
 	}
+	p.added = map[string]bool{}
 	p.rollout.retarget(p.group.plan.Load())
 	p.pump()
+}
+
+func (p *fakeProxy) versions(k kind) map[string]string {
+	held := map[string]string{}
+	for name, r := range p.have[k] {
+		held[name] = r.Version
+	}
+	return held
 }
 
 // connect starts a stream as Envoy does, telling what it holds.
 func (p *fakeProxy) connect(remember bool) {
 	p.serial++
-	p.pending = nil
+	p.pending, p.added = nil, map[string]bool{}
 	earlier := ""
 	if remember {
 		earlier = p.bound
@@ -55,14 +67,13 @@ func (p *fakeProxy) connect(remember bool) {
 	p.rollout.retarget(p.group.plan.Load())
 	names := [kinds][]string{routes: {"gateway", "peer"}, extensions: {"domicile.jwt"}}
 	for k := range kinds {
-		held := map[string]string{}
-		for name, r := range p.have[k] {
-			held[name] = r.Version
-		}
 		p.rollout.subscribe(k, &discovery.DeltaDiscoveryRequest{
-			ResourceNamesSubscribe: names[k], InitialResourceVersions: held,
+			ResourceNamesSubscribe: names[k], InitialResourceVersions: p.versions(k),
 		})
 		p.pump()
+		if p.between != nil {
+			p.between()
+		}
 	}
 }
 
@@ -75,9 +86,6 @@ func (p *fakeProxy) pump() {
 		}
 		if out == nil {
 			return
-		}
-		if debug {
-			fmt.Printf("stream %d send %s step %s bound %q %v\n", p.serial, typeURLs[out.kind], p.rollout.step, p.rollout.bound, out.changes)
 		}
 		p.judge(out)
 		p.pending = append(p.pending, out)
@@ -95,6 +103,12 @@ func (p *fakeProxy) judge(out *response) {
 		})
 	}
 	for _, c := range out.changes {
+		if out.kind == listeners {
+			if c.to == nil && p.added[c.name] {
+				p.t.Fatalf("listener %s is added and removed again", c.name)
+			}
+			p.added[c.name] = c.to != nil
+		}
 		adds := c.to != nil && (out.kind == clusters || out.kind == listeners)
 		switch {
 		case out.kind == routes && beyond(c.to):
@@ -160,10 +174,7 @@ func (p *fakeProxy) settle() {
 func (p *fakeProxy) mustHave(w world) {
 	want := w.final()
 	for k, typeURL := range typeURLs {
-		got := map[string]string{}
-		for name, r := range p.have[k] {
-			got[name] = r.Version
-		}
+		got := p.versions(kind(k))
 		expect := map[string]string{}
 		for _, r := range want.Resources[typeURL] {
 			expect[r.Name] = r.Version
@@ -209,6 +220,11 @@ func TestRolloutT28RandomSequences(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		p := newFakeProxy(t)
+		p.between = func() {
+			for range rapid.IntRange(0, 2).Draw(t, "between") {
+				p.step(true)
+			}
+		}
 		worlds := []world{drawWorld(t)}
 		p.connect(false)
 		p.publish(worlds[0].target())
@@ -259,4 +275,112 @@ func TestRolloutT28RandomSequences(t *testing.T) {
 	})
 }
 
-const debug = false
+// ran makes a proxy that runs w completely.
+func ran(t *testing.T, w world) *fakeProxy {
+	p := newFakeProxy(t)
+	p.connect(false)
+	p.publish(w.target())
+	p.settle()
+	p.mustHave(w)
+	return p
+}
+
+// tableOf reads which table the routes of a response say.
+func tableOf(out *response) string {
+	text := string(out.changes[0].to.GetResource().GetValue())
+	text, _, _ = strings.Cut(strings.TrimPrefix(text, "table="), "\n")
+	return text
+}
+
+var (
+	before = place("SA", "riyadh", "DE", "frankfurt")
+	after  = place("SA", "istanbul", "DE", "frankfurt")
+)
+
+// replica makes the group of another replica with these targets.
+func replica(t *testing.T, targets ...*Target) *group {
+	g := &group{}
+	for _, target := range targets {
+		if err := g.set(target); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return g
+}
+
+// firstRoutes moves a proxy to a replica and returns the first routes that it
+// is sent there.
+func firstRoutes(t *testing.T, p *fakeProxy, g *group) *response {
+	p.group = g
+	p.connect(false)
+	for _, out := range p.pending {
+		if out.kind == routes {
+			return out
+		}
+	}
+	t.Fatal("no routes were sent")
+	return nil
+}
+
+// T28: another replica knows the table by the routes that the proxy holds.
+func TestRolloutT28OtherReplica(t *testing.T) {
+	p := ran(t, before)
+	out := firstRoutes(t, p, replica(t, before.target(), after.target(before)))
+	if want := "revoke " + before.table() + " for " + after.table(); tableOf(out) != want {
+		t.Errorf("first routes are of %q, want %q", tableOf(out), want)
+	}
+	p.settle()
+	p.mustHave(after)
+}
+
+// A replica that does not know the proxy's table closes what the target denies
+// at once, although its clusters follow only later.
+func TestRolloutUnknownTable(t *testing.T) {
+	for name, targets := range map[string][]*Target{
+		"replica without history": {after.target(before)},
+		"nil from Revoke":         {before.target(), {Final: after.final(), Revoke: func(string) *Snapshot { return nil }}},
+		"no Revoke":               {before.target(), {Final: after.final()}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := firstRoutes(t, ran(t, before), replica(t, targets...))
+			if tableOf(out) != after.table() {
+				t.Errorf("first routes are of %q, want %q", tableOf(out), after.table())
+			}
+		})
+	}
+}
+
+// Routes alone do not make a table: without its clusters, a revocation that
+// keeps using them would be wrong.
+func TestRolloutRecogniseNeedsClusters(t *testing.T) {
+	p := ran(t, before)
+	delete(p.have[clusters], "message@frankfurt")
+	out := firstRoutes(t, p, replica(t, before.target(), after.target(before)))
+	if tableOf(out) != after.table() {
+		t.Errorf("first routes are of %q, want %q", tableOf(out), after.table())
+	}
+}
+
+// A proxy that comes back may run listeners that it has not told yet: no final
+// routes before they are known.
+func TestRolloutResumedWaitsForListeners(t *testing.T) {
+	p := ran(t, before)
+	loose := place("SA", "riyadh", "DE", "frankfurt", "TR", "riyadh")
+	p.group = replica(t, before.target(), loose.target(before))
+	final := p.group.plan.Load().final
+	p.have[clusters]["live/TR@riyadh"] = final.sets[clusters].get("live/TR@riyadh")
+	r := newRollout("x", "", time.Minute, nil)
+	r.retarget(p.group.plan.Load())
+	for _, k := range []kind{clusters, routes} {
+		req := &discovery.DeltaDiscoveryRequest{InitialResourceVersions: p.versions(k)}
+		if k == routes {
+			req.ResourceNamesSubscribe = []string{"gateway", "peer"}
+		}
+		r.subscribe(k, req)
+		for out := r.next(p.now); out != nil; out = r.next(p.now) {
+			if out.kind != routes || tableOf(out) == loose.table() {
+				t.Errorf("%s is sent before the listeners are known", typeURLs[out.kind])
+			}
+		}
+	}
+}
