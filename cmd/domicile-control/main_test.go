@@ -324,6 +324,19 @@ func TestFromCommitToProxy(t *testing.T) {
 	}
 	s.wait("synced", func() bool { return synced(s.status()) })
 
+	// Other bytes of the same meaning are recorded, and reach nobody.
+	for len(responses) > 0 {
+		<-responses
+	}
+	tight["jurisdictions/tr.yaml"] = append(tight["jurisdictions/tr.yaml"], "# a remark\n"...)
+	if code, body = s.apply(tight); code != http.StatusOK {
+		t.Fatalf("remark: %d %s", code, body)
+	}
+	s.wait("sequence 3", func() bool { return s.status().Policy.Sequence == 3 })
+	if st := s.status(); !synced(st) || len(responses) > 0 {
+		t.Errorf("%d responses for a remark; %+v", len(responses), st.Proxies)
+	}
+
 	// etcd dies: what is in force stays, nothing can be changed, all is said.
 	member.Close()
 	s.wait("lost", func() bool { return !s.status().Store.Connected })
@@ -331,14 +344,14 @@ func TestFromCommitToProxy(t *testing.T) {
 	if code, body := s.apply(shipped(t)); code != http.StatusServiceUnavailable || time.Since(began) > 5*time.Second {
 		t.Errorf("apply without etcd: %d %s after %v", code, body, time.Since(began))
 	}
-	if st := s.status(); st.Policy.Sequence != 2 || st.Refused != nil || !synced(st) {
+	if st := s.status(); st.Policy.Sequence != 3 || st.Refused != nil || !synced(st) {
 		t.Errorf("without etcd: %+v", st)
 	}
 	s.startEtcd()
 	s.wait("back", func() bool { return s.status().Store.Connected })
 	_, body = s.get("/v1/history")
 	var history []store.Record
-	if err := json.Unmarshal(body, &history); err != nil || len(history) != 2 || history[0].Sequence != 2 {
+	if err := json.Unmarshal(body, &history); err != nil || len(history) != 3 || history[0].Sequence != 3 {
 		t.Errorf("history: %s, %v", body, err)
 	}
 	stop()
@@ -414,6 +427,28 @@ func (s *site) serverCertificate() (string, error) {
 		return "", err
 	}
 	return c.ConnectionState().PeerCertificates[0].SerialNumber.String(), nil
+}
+
+func TestOperatorsAreServedByTLS(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	for role, want := range map[string]int{identity.RoleOperator: http.StatusBadRequest, identity.RoleControl: http.StatusForbidden} {
+		pem, err := s.ca.Issue(identity.ID{Region: identity.NoRegion, Role: role, Name: "ana"}, identity.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := identity.ClientTLS(pem, trustDomain, identity.Role(identity.RoleControl))
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+		if code, body := read(client.Get("https://" + s.api + "/v1/status")); code != http.StatusOK {
+			t.Errorf("%s, status: %d %s", role, code, body)
+		}
+		if code, body := read(client.Post("https://"+s.api+"/v1/apply", "application/octet-stream", strings.NewReader("no bundle"))); code != want {
+			t.Errorf("%s, apply: %d %s", role, code, body)
+		}
+	}
 }
 
 func TestCertificatesAreFollowed(t *testing.T) {

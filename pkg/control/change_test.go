@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,7 +125,7 @@ func TestApplyRefusesAndChangesNothing(t *testing.T) {
 	}
 }
 
-func TestChangesWithoutAStoreAreUnavailable(t *testing.T) {
+func TestT15ChangesWithoutAStoreAreUnavailable(t *testing.T) {
 	run(t, func(t *testing.T, s *stand) {
 		s.put("serve SA sa")
 		s.put("serve SA eu")
@@ -152,7 +153,7 @@ func (hanging) Head(ctx context.Context) (store.Record, error) {
 	return store.Record{}, store.ErrUnavailable
 }
 
-func TestAStoreThatHangsIsReportedWithin5s(t *testing.T) {
+func TestT15AStoreThatHangsIsReportedWithin5s(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t)
 		s.Controller.store = hanging{}
@@ -330,25 +331,25 @@ func TestBundlesAndHistoryComeFromTheStore(t *testing.T) {
 }
 
 func TestAPolicyIsCompiledOnceUntilItLapses(t *testing.T) {
-	run(t, func(t *testing.T, s *stand) {
-		builds := 0
-		s.build = func(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
-			builds++
-			return buildText(files, at, strict)
-		}
+	var builds atomic.Int64
+	build := func(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
+		builds.Add(1)
+		return buildText(files, at, strict)
+	}
+	runWith(t, build, func(t *testing.T, s *stand) {
 		boundary := s.now().Add(time.Hour).Truncate(time.Second)
 		lines := []string{"serve SA eu", "until SA " + boundary.Format(time.RFC3339)}
 		if _, err := s.apply(nil, lines...); err != nil {
 			t.Fatal(err)
 		}
 		s.wantInForce(1, lines...)
-		if builds != 1 {
-			t.Errorf("%d builds for one change", builds)
+		if n := builds.Load(); n != 1 {
+			t.Errorf("%d builds for one change", n)
 		}
 		s.pass(2 * time.Hour)
 		s.wantInForce(1, lines...)
-		if builds != 2 {
-			t.Errorf("%d builds after the lapse", builds)
+		if n := builds.Load(); n != 2 {
+			t.Errorf("%d builds after the lapse", n)
 		}
 		// What was compiled for the loop was not checked as new work is.
 		if _, err := s.apply(nil, "serve SA sa"); err != nil {
@@ -367,18 +368,18 @@ func TestAPolicyIsCompiledOnceUntilItLapses(t *testing.T) {
 }
 
 func TestStepsAreMadeBeforeTheChangeIsAnnounced(t *testing.T) {
-	run(t, func(t *testing.T, s *stand) {
-		steps := map[string]int{}
-		s.build = func(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
-			p, why := buildText(files, at, strict)
-			if p != nil {
-				p.step = once(8, func(g xds.Group, meet *residency.Table) (*xds.Snapshot, error) {
-					steps[g.Region]++
-					return snapshotOf(meet), nil
-				})
-			}
-			return p, why
+	steps := map[string]int{} // only the change's goroutine, the test's, makes them
+	build := func(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
+		p, why := buildText(files, at, strict)
+		if p != nil {
+			p.step = once(8, func(g xds.Group, meet *residency.Table) (*xds.Snapshot, error) {
+				steps[g.Region]++
+				return snapshotOf(meet), nil
+			})
 		}
+		return p, why
+	}
+	runWith(t, build, func(t *testing.T, s *stand) {
 		s.put("serve SA sa", "serve DE eu")
 		old := s.Status().Policy.Table
 		if _, err := s.apply(nil, "serve SA eu", "serve DE eu", "serve TR eu"); err != nil {

@@ -3,9 +3,13 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,7 +64,7 @@ type stand struct {
 	store *faulty
 	out   *recorder
 	reg   *prometheus.Registry
-	skew  time.Duration // of the clock
+	skew  atomic.Int64 // of the clock, in nanoseconds
 }
 
 // faulty is a Memory store whose bundles can be spoiled.
@@ -90,8 +94,14 @@ func (f *faulty) setSpoil(s func([]byte) ([]byte, error)) {
 // run runs f with a Controller that is running.
 func run(t *testing.T, f func(*testing.T, *stand)) {
 	t.Helper()
+	runWith(t, buildText, f)
+}
+
+func runWith(t *testing.T, build buildFunc, f func(*testing.T, *stand)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t)
+		s.build = build
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx) }()
@@ -108,7 +118,7 @@ func newStand(t *testing.T) *stand {
 	s := &stand{t: t, store: &faulty{Memory: store.NewMemory()}, out: &recorder{}, reg: prometheus.NewPedanticRegistry()}
 	s.Controller = New(Config{
 		Store: s.store, Publisher: s.out, Log: slog.New(slog.DiscardHandler), Metrics: s.reg,
-		Now: func() time.Time { return time.Now().Add(s.skew) },
+		Now: func() time.Time { return time.Now().Add(time.Duration(s.skew.Load())) },
 	})
 	s.build = buildText
 	return s
@@ -226,7 +236,7 @@ func TestABadBundleKeepsTheLastGood(t *testing.T) {
 	}
 }
 
-func TestSpoiledBundlesAreNotRead(t *testing.T) {
+func TestT18SpoiledBundlesAreNotRead(t *testing.T) {
 	run(t, func(t *testing.T, s *stand) {
 		s.put("serve SA sa")
 		s.store.setSpoil(func(b []byte) ([]byte, error) {
@@ -264,7 +274,7 @@ func TestAFetchThatFailsIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestAStoreThatIsLostChangesNothing(t *testing.T) {
+func TestT15AStoreThatIsLostChangesNothing(t *testing.T) {
 	run(t, func(t *testing.T, s *stand) {
 		s.put("serve SA sa")
 		since := s.Status().Store.Since
@@ -294,7 +304,7 @@ func TestAStoreThatIsLostChangesNothing(t *testing.T) {
 	})
 }
 
-func TestAHeadThatWentBackIsNotFollowed(t *testing.T) {
+func TestT17AHeadThatWentBackIsNotFollowed(t *testing.T) {
 	run(t, func(t *testing.T, s *stand) {
 		s.put("serve SA eu")
 		s.put("serve SA sa")
@@ -316,7 +326,7 @@ func TestAHeadThatWentBackIsNotFollowed(t *testing.T) {
 	})
 }
 
-func TestALapseIsPublishedAtItsInstant(t *testing.T) {
+func TestT42ALapseIsPublishedAtItsInstant(t *testing.T) {
 	run(t, func(t *testing.T, s *stand) {
 		boundary := s.now().Add(90 * time.Minute).Truncate(time.Second)
 		lines := []string{"serve SA eu", "until SA " + boundary.Format(time.RFC3339), "serve DE eu"}
@@ -342,19 +352,19 @@ func TestALapseIsPublishedAtItsInstant(t *testing.T) {
 	})
 }
 
-func TestALapseIsFoundAfterTheClockWasStepped(t *testing.T) {
+func TestT42ALapseIsFoundAfterTheClockWasStepped(t *testing.T) {
 	run(t, func(t *testing.T, s *stand) {
 		boundary := s.now().Add(24 * time.Hour).Truncate(time.Second)
 		lines := []string{"serve SA eu", "until SA " + boundary.Format(time.RFC3339)}
 		s.put(lines...)
-		s.skew = 25 * time.Hour // a machine that slept
+		s.skew.Store(int64(25 * time.Hour)) // a machine that slept
 		s.pass(longestSleep)
 		s.wantInForce(1, lines...)
 		if s.out.count() != 2 {
 			t.Fatalf("published %d times", s.out.count())
 		}
 		// Back again: what lapsed stays lapsed, under this head and the next.
-		s.skew = 0
+		s.skew.Store(0)
 		s.put(append(lines, "serve DE eu")...)
 		lapsed := tableOf(t, boundary, append(lines, "serve DE eu")...).Digest()
 		if got := s.Status().Policy; got.Sequence != 2 || got.Table != lapsed {
@@ -372,6 +382,28 @@ func TestALapseWhileTheHeadIsRefusedKeepsTheRefusal(t *testing.T) {
 		s.pass(2 * time.Hour)
 		s.wantInForce(1, lines...)
 		s.wantRefused(2, "bad")
+	})
+}
+
+func TestT33TheSameMeaningInAnotherOrderIsTheSamePublication(t *testing.T) {
+	run(t, func(t *testing.T, s *stand) {
+		lines := []string{"serve SA sa", "serve DE eu", "serve TR eu sa", "region fr", "region at"}
+		s.put(lines...)
+		first := s.out.last("eu").Final
+		for i := range 1000 {
+			rand.Shuffle(len(lines), func(a, b int) { lines[a], lines[b] = lines[b], lines[a] })
+			r := s.put(append(lines, fmt.Sprintf("# %d", i))...)
+			if got := s.Status().Policy; got.Sequence != r.Sequence || got.Table != first.Table {
+				t.Fatalf("in force %+v, want sequence %d", got, r.Sequence)
+			}
+			target := s.out.last("eu")
+			if !reflect.DeepEqual(target.Final, first) || target.Revoke(first.Table) != nil {
+				t.Fatalf("%v became another publication", lines)
+			}
+		}
+		if n := len(s.rollouts.tables); n != 1 {
+			t.Errorf("%d tables are remembered", n)
+		}
 	})
 }
 
