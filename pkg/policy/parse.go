@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
 )
 
@@ -45,7 +48,7 @@ func Parse(fsys, shipped fs.FS) (set *Set, problems []Problem) {
 	defer func() {
 		if r := recover(); r != nil {
 			p.add(Problem{
-				Pos: Pos{File: cmp.Or(p.current, "."), Line: 1, Column: 1}, Code: CodeInternal, Severity: Error,
+				Pos: Pos{File: cmp.Or(p.current, "."), Line: 1, Column: 1}, Code: codes.Internal, Severity: Error,
 				Message: fmt.Sprintf("reading this file ended in a bug of Domicile: %v", r),
 				Fix:     "report it with the file",
 			})
@@ -96,10 +99,9 @@ type parser struct {
 	current  string
 	problems []Problem
 
-	special map[string]bool     // codes of special territories that a law file describes
+	known   place.Known         // beside the countries
 	lawFrom map[string]document // where a law was defined
 	groups  map[string]document // where a group was defined
-	members map[string][]string // of every group, for advice
 	uses    []classUse          // classes named outside the deployment
 	homes   map[string]Pos      // where a jurisdiction was defined
 	userDir string              // the directory's file
@@ -112,8 +114,8 @@ func newParser(fsys fs.FS) *parser {
 			Laws: map[string]*Law{}, Groups: map[string]*Group{}, Jurisdictions: map[string]*Jurisdiction{},
 			Files: map[string][]byte{},
 		},
-		special: map[string]bool{}, lawFrom: map[string]document{}, groups: map[string]document{},
-		members: map[string][]string{}, homes: map[string]Pos{},
+		known: place.Known{Special: map[string]bool{}, Groups: map[string][]string{}}, lawFrom: map[string]document{}, groups: map[string]document{},
+		homes: map[string]Pos{},
 	}
 }
 
@@ -138,7 +140,7 @@ func (p *parser) finish() []Problem {
 	Sort(kept)
 	last := kept[len(kept)-1].Pos
 	return append(kept, Problem{
-		Pos: last, Code: CodeTooManyProblems, Severity: Error,
+		Pos: last, Code: codes.TooManyProblems, Severity: Error,
 		Message: fmt.Sprintf("more than %d problems; the rest is not shown", MaxProblems-1),
 		Fix:     "mend these first",
 	})
@@ -197,7 +199,7 @@ func (p *parser) list(fsys fs.FS, dir string, shipped bool) (names []string) {
 		case err != nil && name == dir && dir != "." && errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
-			p.add(Problem{Pos: Pos{p.place(name, shipped), 1, 1}, Code: CodeUnreadable, Message: "this cannot be read: " + cause(err),
+			p.add(Problem{Pos: Pos{p.place(name, shipped), 1, 1}, Code: codes.Unreadable, Message: "this cannot be read: " + cause(err),
 				Fix: "make it readable, or remove it"})
 			if d != nil && d.IsDir() {
 				return fs.SkipDir
@@ -217,7 +219,7 @@ func (p *parser) list(fsys fs.FS, dir string, shipped bool) (names []string) {
 			names = append(names, name)
 		}
 		if len(names) > MaxFiles {
-			p.add(Problem{Pos: Pos{p.place(name, shipped), 1, 1}, Code: CodeTooLarge,
+			p.add(Problem{Pos: Pos{p.place(name, shipped), 1, 1}, Code: codes.TooLarge,
 				Message: fmt.Sprintf("more than %d policy files in %s; none of them was read", MaxFiles, dir), Fix: "split the repository"})
 			names = nil
 			return fs.SkipAll
@@ -225,7 +227,7 @@ func (p *parser) list(fsys fs.FS, dir string, shipped bool) (names []string) {
 		return nil
 	})
 	if err != nil {
-		p.add(Problem{Pos: Pos{p.place(dir, shipped), 1, 1}, Code: CodeUnreadable, Message: "this cannot be read: " + cause(err)})
+		p.add(Problem{Pos: Pos{p.place(dir, shipped), 1, 1}, Code: codes.Unreadable, Message: "this cannot be read: " + cause(err)})
 	}
 	return names
 }
@@ -251,12 +253,12 @@ func cause(err error) string {
 func (p *parser) slurp(fsys fs.FS, name, file string, at Pos) ([]byte, bool) {
 	src, size, err := readFile(fsys, name)
 	if err != nil {
-		p.add(Problem{Pos: at, Code: CodeUnreadable, Message: fmt.Sprintf("%s cannot be read: %s", file, cause(err)),
+		p.add(Problem{Pos: at, Code: codes.Unreadable, Message: fmt.Sprintf("%s cannot be read: %s", file, cause(err)),
 			Fix: "make it readable, or remove it"})
 		return nil, false
 	}
 	if size > MaxFileSize {
-		p.add(Problem{Pos: at, Code: CodeTooLarge, Message: fmt.Sprintf("%s has %d bytes; the limit of one file is 1 MiB (%d bytes)", file, size, MaxFileSize),
+		p.add(Problem{Pos: at, Code: codes.TooLarge, Message: fmt.Sprintf("%s has %d bytes; the limit of one file is 1 MiB (%d bytes)", file, size, MaxFileSize),
 			Fix: "split it; it was not parsed"})
 		return nil, false
 	}
@@ -301,7 +303,7 @@ func (p *parser) open(fsys fs.FS, name, kind string, shipped bool) {
 	}
 	if d.root = root; root == nil {
 		if len(faults) == 0 {
-			p.add(Problem{Pos: Pos{d.file, 1, 1}, Code: CodeEmptyFile, Message: "the file is empty",
+			p.add(Problem{Pos: Pos{d.file, 1, 1}, Code: codes.EmptyFile, Message: "the file is empty",
 				Fix: fmt.Sprintf("write a %s, or remove the file", kind)})
 		}
 		return
@@ -314,8 +316,8 @@ func (p *parser) learn() {
 	for _, d := range p.docs {
 		switch d.kind {
 		case kindLaw:
-			if name := d.root.Get("metadata").Get("name"); name != nil && isSpecial(name.Value) {
-				p.special[name.Value] = true
+			if name := d.root.Get("metadata").Get("name"); name != nil && place.IsSpecial(name.Value) {
+				p.known.Special[name.Value] = true
 			}
 		case kindGroups:
 			groups := d.root.Get("spec").Get("groups")
@@ -335,7 +337,7 @@ func (p *parser) learn() {
 						}
 					}
 				}
-				p.members[name.Value] = members
+				p.known.Groups[name.Value] = members
 			}
 		}
 	}
@@ -343,8 +345,8 @@ func (p *parser) learn() {
 
 // read turns one tree into the model.
 func (p *parser) read(d document) {
-	r := &reader{p: p, doc: d}
-	root := r.object(d.root, "the file")
+	r := newReader(p, d)
+	root := r.Object(d.root, "the file")
 	if root == nil || !r.header(root) {
 		return
 	}
@@ -374,11 +376,11 @@ func (p *parser) check() {
 		if path.Ext(name) != ".yaml" {
 			fix = "rename it to end in .yaml"
 		}
-		p.add(Problem{Pos: Pos{name, 1, 1}, Code: CodeNotRead, Severity: Warning, Message: "this file is not read: it has no place in the layout", Fix: fix})
+		p.add(Problem{Pos: Pos{name, 1, 1}, Code: codes.NotRead, Severity: Warning, Message: "this file is not read: it has no place in the layout", Fix: fix})
 	}
 	if p.set.Deployment == nil {
 		if !slices.ContainsFunc(p.problems, func(x Problem) bool { return x.File == "deployment.yaml" && x.Severity == Error }) {
-			p.add(Problem{Pos: Pos{"deployment.yaml", 1, 1}, Code: CodeNoDeployment, Message: "there is no deployment.yaml",
+			p.add(Problem{Pos: Pos{"deployment.yaml", 1, 1}, Code: codes.NoDeployment, Message: "there is no deployment.yaml",
 				Fix: "write one: the regions where you run, the classes of your requests, the issuers of tokens"})
 		}
 		return
@@ -414,10 +416,10 @@ func (p *parser) checkClasses() {
 	}
 	for _, u := range p.uses {
 		if !known[u.class.Value] {
-			p.add(Problem{Pos: u.class.Pos, Code: CodeUnknownClass,
+			p.add(Problem{Pos: u.class.Pos, Code: codes.UnknownClass,
 				Message: fmt.Sprintf("%s names class %q, which the deployment does not define", u.where, u.class.Value),
 				Why:     "a class is defined by a route in deployment.yaml, or by carries of one",
-				Fix:     suggest(u.class.Value, names, "add a route for it to deployment.yaml, or remove it here")})
+				Fix:     form.Suggest(u.class.Value, names, "add a route for it to deployment.yaml, or remove it here")})
 		}
 	}
 }

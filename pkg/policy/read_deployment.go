@@ -7,101 +7,105 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
 )
 
 // deployment reads deployment.yaml.
 func (r *reader) deployment(root *object) {
-	d := &Deployment{Pos: r.pos(root.node)}
-	if meta := root.object("metadata", true); meta != nil {
-		d.Name = meta.name("name", true)
-		meta.done()
+	d := &Deployment{Pos: r.pos(root.Node)}
+	if meta := root.Object("metadata", true); meta != nil {
+		d.Name = meta.Text("name", true)
+		meta.Done()
 	}
-	spec := root.object("spec", true)
-	root.done()
+	spec := root.Object("spec", true)
+	root.Done()
 	if spec == nil {
 		return
 	}
-	for _, n := range spec.items("regions", true, false) {
+	for _, n := range spec.Items("regions", true, false) {
 		r.region(d, n)
 	}
-	for _, n := range spec.items("classes", true, false) {
+	for _, n := range spec.Items("classes", true, false) {
 		r.classRoute(d, n)
 	}
-	for _, n := range spec.items("issuers", true, false) {
+	for _, n := range spec.Items("issuers", true, false) {
 		r.issuer(d, n)
 	}
-	if dir := spec.object("directory", false); dir != nil {
+	if dir := spec.Object("directory", false); dir != nil {
 		r.directory(d, dir)
 	}
-	if a := spec.object("approvals", false); a != nil {
+	if a := spec.Object("approvals", false); a != nil {
 		d.Approvals = map[string][]string{}
 		for _, action := range []string{"loosen", "emergencyDeny"} {
-			if roles := a.texts(action, false, false, r.name); roles != nil {
-				d.Approvals[action] = values(roles)
+			if roles := a.Texts(action, false, false, r.Name); roles != nil {
+				d.Approvals[action] = form.Values(roles)
 			}
 		}
-		a.done()
+		a.Done()
 	}
-	d.ResponseHeaders = spec.flag("responseHeaders")
-	if v := spec.get("trustDomain"); v != nil {
-		d.TrustDomain, _ = r.host(v, "trustDomain")
+	d.ResponseHeaders = spec.Flag("responseHeaders")
+	if v := spec.Get("trustDomain"); v != nil {
+		d.TrustDomain, _ = r.Host(v, "trustDomain")
 	}
-	d.MaxPolicyAge = spec.duration("maxPolicyAge", false)
-	d.Today = spec.addresses("today")
-	spec.done()
+	d.MaxPolicyAge = spec.Duration("maxPolicyAge", false)
+	d.Today = spec.Addresses("today")
+	spec.Done()
 	r.p.set.Deployment = d
 }
 
 func (r *reader) directory(d *Deployment, dir *object) {
-	d.DirectoryKind = dir.choice("kind", true, "static", "redis", "http")
-	file, at := dir.file("file", d.DirectoryKind == "static")
+	d.DirectoryKind = dir.Choice("kind", true, "static", "redis", "http")
+	file, at := dir.File("file", d.DirectoryKind == "static")
 	d.DirectoryFile, r.p.userDir = file, file
 	if _, policy := r.p.set.Files[file]; policy {
-		r.fail(at, CodeMisplaced, "move the users to a file of their own, as in users.yaml",
+		r.Fail(at, codes.Misplaced, "move the users to a file of their own, as in users.yaml",
 			"the directory of users is %s, which is a policy file: personal data would become part of every bundle", file)
 	}
-	dir.done()
+	dir.Done()
 }
 
 // twice reports a second definition of a name.
 func (r *reader) twice(n *node, what string, first Pos) {
-	r.p.add(Problem{Pos: r.pos(n), Code: CodeTwice, Message: what + " is defined twice",
+	r.p.add(Problem{Pos: r.pos(n), Code: codes.Twice, Message: what + " is defined twice",
 		Why: "first at " + where(first), Fix: "remove one, or rename it"})
 }
 
 func (r *reader) region(d *Deployment, n *node) {
-	o := r.object(n, "region")
+	o := r.Object(n, "region")
 	if o == nil {
 		return
 	}
 	x := Region{Pos: r.pos(n)}
-	if v := o.need("name"); v != nil {
-		x.Name, _ = r.name(v, "region")
+	if v := o.Need("name"); v != nil {
+		x.Name, _ = r.Name(v, "region")
 	}
-	if v := o.need("country"); v != nil {
-		x.Country, _ = r.code(useCountry)(v, "country")
+	if v := o.Need("country"); v != nil {
+		x.Country, _ = r.code(place.Country)(v, "country")
 	}
-	if g := o.object("gateway", false); g != nil {
-		if v := g.get("host"); v != nil {
-			x.Host, _ = r.host(v, "host")
+	if g := o.Object("gateway", false); g != nil {
+		if v := g.Get("host"); v != nil {
+			x.Host, _ = r.Host(v, "host")
 		}
-		if v := g.get("peer"); v != nil {
-			x.Peer, _ = r.address(v, "peer")
+		if v := g.Get("peer"); v != nil {
+			x.Peer, _ = r.Address(v, "peer")
 		}
-		g.done()
+		g.Done()
 	}
-	x.KMS = o.text("kms", false)
-	x.Backends = o.addresses("backends")
-	o.done()
+	x.KMS = o.Text("kms", false)
+	x.Backends = o.Addresses("backends")
+	o.Done()
 	for _, y := range d.Regions {
 		switch {
 		case x.Name != "" && x.Name == y.Name:
-			r.twice(o.node.Get("name"), fmt.Sprintf("region %q", x.Name), y.Pos)
+			r.twice(o.Node.Get("name"), fmt.Sprintf("region %q", x.Name), y.Pos)
 			return
 		case x.Host != "" && x.Host == y.Host:
-			r.twice(o.node.Get("gateway").Get("host"), fmt.Sprintf("gateway host %q", x.Host), y.Pos)
+			r.twice(o.Node.Get("gateway").Get("host"), fmt.Sprintf("gateway host %q", x.Host), y.Pos)
 		case x.Peer != "" && x.Peer == y.Peer:
-			r.twice(o.node.Get("gateway").Get("peer"), fmt.Sprintf("gateway peer %q", x.Peer), y.Pos)
+			r.twice(o.Node.Get("gateway").Get("peer"), fmt.Sprintf("gateway peer %q", x.Peer), y.Pos)
 		}
 	}
 	d.Regions = append(d.Regions, x)
@@ -116,28 +120,28 @@ const (
 )
 
 func (r *reader) classRoute(d *Deployment, n *node) {
-	o := r.object(n, "class")
+	o := r.Object(n, "class")
 	if o == nil {
 		return
 	}
 	c := ClassRoute{Pos: r.pos(n)}
-	c.Class = o.name("class", true)
-	if m := o.object("match", true); m != nil {
+	c.Class = o.Name("class", true)
+	if m := o.Object("match", true); m != nil {
 		r.match(&c, m)
 	}
-	c.Subject = o.choice("subject", true, subjectCaller, subjectUser, subjectHost, subjectNone)
-	if c.Service = o.name("service", false); c.Service == "" {
+	c.Subject = o.Choice("subject", true, subjectCaller, subjectUser, subjectHost, subjectNone)
+	if c.Service = o.Name("service", false); c.Service == "" {
 		c.Service = c.Class
 	}
-	c.LongLived = o.flag("longLived")
-	c.Carries = o.texts("carries", false, false, r.name)
-	c.Serve = o.texts("serve", c.Subject == subjectNone, false, r.name)
-	o.done()
-	if v := o.node.Get("serve"); v != nil && c.Subject != subjectNone && c.Subject != "" {
-		r.fail(v, CodeMisplaced, "remove it: jurisdictions say where a class is served", "serve of a class is for subject none only, and the subject is %s", c.Subject)
+	c.LongLived = o.Flag("longLived")
+	c.Carries = r.texts(o.Texts("carries", false, false, r.Name))
+	c.Serve = r.texts(o.Texts("serve", c.Subject == subjectNone, false, r.Name))
+	o.Done()
+	if v := o.Node.Get("serve"); v != nil && c.Subject != subjectNone && c.Subject != "" {
+		r.Fail(v, codes.Misplaced, "remove it: jurisdictions say where a class is served", "serve of a class is for subject none only, and the subject is %s", c.Subject)
 	}
 	if c.Subject == subjectUser && !slices.Contains(strings.Split(c.PathTemplate, "/"), "{user}") {
-		r.fail(o.node.Get("subject"), CodeMisplaced, `write match: {pathTemplate: "/…/{user}"}`, "subject path.user needs a pathTemplate with a {user} segment")
+		r.Fail(o.Node.Get("subject"), codes.Misplaced, `write match: {pathTemplate: "/…/{user}"}`, "subject path.user needs a pathTemplate with a {user} segment")
 	}
 	d.Classes = append(d.Classes, c)
 }
@@ -151,53 +155,53 @@ func (r *reader) match(c *ClassRoute, m *object) {
 		into  *string
 		read  func(n *node, what string) (string, bool)
 	}{
-		{"path", &c.Path, func(n *node, what string) (string, bool) { return r.path(n, what, false) }},
-		{"pathPrefix", &c.PathPrefix, func(n *node, what string) (string, bool) { return r.path(n, what, false) }},
-		{"pathTemplate", &c.PathTemplate, func(n *node, what string) (string, bool) { return r.path(n, what, true) }},
-		{"grpcService", &c.GRPCService, r.ident},
+		{"path", &c.Path, func(n *node, what string) (string, bool) { return r.Path(n, what, false) }},
+		{"pathPrefix", &c.PathPrefix, func(n *node, what string) (string, bool) { return r.Path(n, what, false) }},
+		{"pathTemplate", &c.PathTemplate, func(n *node, what string) (string, bool) { return r.Path(n, what, true) }},
+		{"grpcService", &c.GRPCService, r.Ident},
 	} {
-		if m.has(f.field) {
+		if m.Has(f.field) {
 			count++
 		}
-		if v := m.get(f.field); v != nil {
+		if v := m.Get(f.field); v != nil {
 			*f.into, _ = f.read(v, f.field)
 		}
 	}
-	c.Method = m.choice("method", false, methods...)
-	if v := m.get("host"); v != nil {
-		c.Host, _ = r.host(v, "host")
+	c.Method = m.Choice("method", false, methods...)
+	if v := m.Get("host"); v != nil {
+		c.Host, _ = r.Host(v, "host")
 	}
-	m.done()
+	m.Done()
 	switch {
 	case count > 1:
-		r.fail(m.node, CodeMisplaced, "keep one, and write a second entry for the other", "match has more than one of path, pathPrefix, pathTemplate and grpcService")
-	case count == 0 && !m.has("host"):
-		r.fail(m.node, CodeMissing, "add pathPrefix:, path:, pathTemplate: or grpcService:", "match says nothing of the path or the gRPC service")
+		r.Fail(m.Node, codes.Misplaced, "keep one, and write a second entry for the other", "match has more than one of path, pathPrefix, pathTemplate and grpcService")
+	case count == 0 && !m.Has("host"):
+		r.Fail(m.Node, codes.Missing, "add pathPrefix:, path:, pathTemplate: or grpcService:", "match says nothing of the path or the gRPC service")
 	}
 }
 
 func (r *reader) issuer(d *Deployment, n *node) {
-	o := r.object(n, "issuer")
+	o := r.Object(n, "issuer")
 	if o == nil {
 		return
 	}
 	x := Issuer{Pos: r.pos(n)}
-	x.Issuer = o.text("issuer", true)
-	if k := o.object("jwks", true); k != nil {
+	x.Issuer = o.Text("issuer", true)
+	if k := o.Object("jwks", true); k != nil {
 		var at *node
-		if x.JWKSFile, at = k.file("file", true); at != nil {
+		if x.JWKSFile, at = k.File("file", true); at != nil {
 			x.JWKS = r.keySet(x.JWKSFile, at)
 		}
-		k.done()
+		k.Done()
 	}
-	x.Audiences = values(o.texts("audiences", true, false, r.text))
-	x.HomeClaim = o.ident("homeClaim", true)
-	x.Homes = o.texts("homes", true, false, r.code(useHome))
-	x.Forward = o.flag("forward")
-	o.done()
+	x.Audiences = form.Values(o.Texts("audiences", true, false, r.Text))
+	x.HomeClaim = o.Ident("homeClaim", true)
+	x.Homes = r.texts(o.Texts("homes", true, false, r.code(place.Home)))
+	x.Forward = o.Flag("forward")
+	o.Done()
 	for _, y := range d.Issuers {
 		if x.Issuer != "" && x.Issuer == y.Issuer {
-			r.twice(o.node.Get("issuer"), fmt.Sprintf("issuer %q", x.Issuer), y.Pos)
+			r.twice(o.Node.Get("issuer"), fmt.Sprintf("issuer %q", x.Issuer), y.Pos)
 			return
 		}
 	}
@@ -208,7 +212,7 @@ func (r *reader) issuer(d *Deployment, n *node) {
 // which no token verifies.
 func (r *reader) keySet(name string, at *node) []byte {
 	if _, err := fs.Stat(r.p.fsys, name); errors.Is(err, fs.ErrNotExist) {
-		r.warn(at, CodeNoKeys, "put the issuer's public keys (RFC 7517) there", "%s does not exist: no token of this issuer will verify", name)
+		r.Warn(at, codes.NoKeys, "put the issuer's public keys (RFC 7517) there", "%s does not exist: no token of this issuer will verify", name)
 		return nil
 	}
 	src, ok := r.p.slurp(r.p.fsys, name, name, r.pos(at))
@@ -219,18 +223,18 @@ func (r *reader) keySet(name string, at *node) []byte {
 		Keys []map[string]json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(src, &set); err != nil || set.Keys == nil {
-		r.fail(at, CodeBadKeys, `write {"keys": [...]} as in RFC 7517`, "%s is no key set: it should be a JSON object with a list of keys", name)
+		r.Fail(at, codes.BadKeys, `write {"keys": [...]} as in RFC 7517`, "%s is no key set: it should be a JSON object with a list of keys", name)
 		return nil
 	}
 	for i, k := range set.Keys {
 		var kind string
 		if json.Unmarshal(k["kty"], &kind) != nil || kind == "" {
-			r.fail(at, CodeBadKeys, "give each key its kty, as in RFC 7517", "key %d of %s has no kty", i+1, name)
+			r.Fail(at, codes.BadKeys, "give each key its kty, as in RFC 7517", "key %d of %s has no kty", i+1, name)
 			return nil
 		}
 		for _, secret := range []string{"d", "k", "p", "q", "dp", "dq", "qi", "oth", "priv"} {
 			if _, found := k[secret]; found || kind == "oct" {
-				r.fail(at, CodePrivateKey, "keep public members only; a secret that stood in a file is to be replaced",
+				r.Fail(at, codes.PrivateKey, "keep public members only; a secret that stood in a file is to be replaced",
 					"key %d of %s is a secret: who reads the policy could make tokens of any home", i+1, name)
 				return nil
 			}

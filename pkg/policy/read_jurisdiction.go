@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
 )
 
@@ -14,31 +16,31 @@ var (
 
 // jurisdiction reads one jurisdictions/*.yaml.
 func (r *reader) jurisdiction(root *object) {
-	j := &Jurisdiction{Pos: r.pos(root.node), Enforcement: "enforce", Rules: map[string]*Rule{}}
-	if meta := root.object("metadata", true); meta != nil {
-		if v := meta.need("name"); v != nil {
-			if j.Code, _ = r.code(useHome)(v, "home"); j.Code != "" {
+	j := &Jurisdiction{Pos: r.pos(root.Node), Enforcement: "enforce", Rules: map[string]*Rule{}}
+	if meta := root.Object("metadata", true); meta != nil {
+		if v := meta.Need("name"); v != nil {
+			if j.Code, _ = r.code(place.Home)(v, "home"); j.Code != "" {
 				j.Pos = r.pos(v)
 			}
 		}
-		j.Owner = meta.text("owner", false)
-		meta.done()
+		j.Owner = meta.Text("owner", false)
+		meta.Done()
 	}
-	spec := root.object("spec", true)
-	root.done()
+	spec := root.Object("spec", true)
+	root.Done()
 	if spec == nil {
 		return
 	}
-	j.Laws = spec.texts("law", true, false, r.code(useLaw))
+	j.Laws = r.texts(spec.Texts("law", true, false, r.code(place.Law)))
 	r.enforcement(j, spec)
-	if v := spec.object("review", false); v != nil {
-		j.ReviewEvery = v.duration("every", true)
-		j.ReviewLast = v.date("last", true)
-		v.done()
+	if v := spec.Object("review", false); v != nil {
+		j.ReviewEvery = v.Duration("every", true)
+		j.ReviewLast = v.Date("last", true)
+		v.Done()
 	}
 	r.rules(j, spec)
 	ids := map[string]Pos{}
-	for _, n := range spec.items("transfers", false, true) {
+	for _, n := range spec.Items("transfers", false, true) {
 		if t := r.transfer(n); t != nil {
 			if first, found := ids[t.ID]; found {
 				r.twice(n.Get("id"), fmt.Sprintf("transfer %q", t.ID), first)
@@ -48,7 +50,7 @@ func (r *reader) jurisdiction(root *object) {
 			j.Transfers = append(j.Transfers, t)
 		}
 	}
-	spec.done()
+	spec.Done()
 	r.keep(j)
 }
 
@@ -58,7 +60,7 @@ func (r *reader) keep(j *Jurisdiction) {
 		return
 	}
 	if first, found := r.p.homes[j.Code]; found {
-		r.p.add(Problem{Pos: j.Pos, Code: CodeHomeTwice, Message: fmt.Sprintf("home %q has rules in two files: here and at %s", j.Code, where(first)),
+		r.p.add(Problem{Pos: j.Pos, Code: codes.HomeTwice, Message: fmt.Sprintf("home %q has rules in two files: here and at %s", j.Code, where(first)),
 			Why: "first at " + where(first), Fix: "move all of its rules into one file"})
 		return
 	}
@@ -67,12 +69,12 @@ func (r *reader) keep(j *Jurisdiction) {
 }
 
 func (r *reader) enforcement(j *Jurisdiction, spec *object) {
-	if e := spec.choice("enforcement", false, "enforce", "observe"); e != "" {
+	if e := spec.Choice("enforcement", false, "enforce", "observe"); e != "" {
 		j.Enforcement = e
 	}
-	j.ObserveUntil = spec.date("observeUntil", false)
+	j.ObserveUntil = spec.Date("observeUntil", false)
 	if j.Enforcement == "observe" {
-		r.fail(spec.node.Get("enforcement"), CodeObserve, "write enforce, or leave the jurisdiction out until it is to be enforced",
+		r.Fail(spec.Node.Get("enforcement"), codes.Observe, "write enforce, or leave the jurisdiction out until it is to be enforced",
 			"observe is not available yet in this version: policies are always enforced")
 	}
 }
@@ -85,12 +87,12 @@ type draft struct {
 
 func (r *reader) draft(o *object) draft {
 	var d draft
-	d.serve = o.texts("serve", false, true, r.name)
-	d.entry = o.texts("entry", false, false, r.name)
-	d.basis = o.texts("basis", false, false, r.ident)
-	if s := o.object("session", false); s != nil {
-		d.rule.MaxAge = s.duration("maxAge", true)
-		s.done()
+	d.serve = r.texts(o.Texts("serve", false, true, r.Name))
+	d.entry = r.texts(o.Texts("entry", false, false, r.Name))
+	d.basis = r.texts(o.Texts("basis", false, false, r.Ident))
+	if s := o.Object("session", false); s != nil {
+		d.rule.MaxAge = s.Duration("maxAge", true)
+		s.Done()
 	}
 	return d
 }
@@ -98,30 +100,30 @@ func (r *reader) draft(o *object) draft {
 // rules reads defaults and classes, and merges the first into the second.
 func (r *reader) rules(j *Jurisdiction, spec *object) {
 	var def draft
-	if o := spec.object("defaults", false); o != nil {
+	if o := spec.Object("defaults", false); o != nil {
 		def = r.draft(o)
-		if v := o.get("cache"); v != nil {
-			r.fail(v, CodeMisplaced, "move it to the class that may be cached", "defaults open no cache: each class says so itself")
+		if v := o.Get("cache"); v != nil {
+			r.Fail(v, codes.Misplaced, "move it to the class that may be cached", "defaults open no cache: each class says so itself")
 		}
-		o.done()
+		o.Done()
 	}
-	classes := spec.object("classes", true)
+	classes := spec.Object("classes", true)
 	if classes == nil {
 		return
 	}
-	if len(classes.node.Fields) == 0 {
-		r.fail(classes.node, CodeEmpty, "name a class, or remove the file: a home without rules is refused", "classes is empty")
+	if len(classes.Node.Fields) == 0 {
+		r.Fail(classes.Node, codes.Empty, "name a class, or remove the file: a home without rules is refused", "classes is empty")
 	}
-	for _, f := range classes.node.Fields {
-		name, ok := r.name(f.Key, "class")
+	for _, f := range classes.Node.Fields {
+		name, ok := r.Name(f.Key, "class")
 		if !ok {
 			continue
 		}
 		if f.Value.Kind == yamlpos.Null {
-			r.fail(f.Key, CodeNoValue, fmt.Sprintf("write %s: {} to take the defaults", name), "class %s has no value", name)
+			r.Fail(f.Key, codes.NoValue, fmt.Sprintf("write %s: {} to take the defaults", name), "class %s has no value", name)
 			continue
 		}
-		o := r.object(f.Value, "class "+name)
+		o := r.Object(f.Value, "class "+name)
 		if o == nil {
 			continue
 		}
@@ -137,55 +139,55 @@ func (r *reader) rules(j *Jurisdiction, spec *object) {
 func (r *reader) rule(o *object, at Text, key *node, def draft) *Rule {
 	own := r.draft(o)
 	x := &Rule{Class: at.Value, Pos: at.Pos, MaxAge: own.rule.MaxAge, Serve: own.serve, Entry: own.entry, Basis: own.basis}
-	if !o.has("serve") {
+	if !o.Has("serve") {
 		x.Serve = slices.Clone(def.serve)
 	}
-	if !o.has("entry") {
+	if !o.Has("entry") {
 		x.Entry = slices.Clone(def.entry)
 	}
-	if !o.has("basis") {
+	if !o.Has("basis") {
 		x.Basis = slices.Clone(def.basis)
 	}
-	if !o.has("session") {
+	if !o.Has("session") {
 		x.MaxAge = def.rule.MaxAge
 	}
-	if c := o.object("cache", false); c != nil {
-		x.Cache = &Cache{Pos: r.pos(c.node)}
-		x.Cache.Edges = c.texts("edges", true, false, r.name)
-		x.Cache.Fields = c.texts("fields", true, false, r.ident)
-		x.Cache.TTL = c.duration("ttl", true)
-		c.done()
+	if c := o.Object("cache", false); c != nil {
+		x.Cache = &Cache{Pos: r.pos(c.Node)}
+		x.Cache.Edges = r.texts(c.Texts("edges", true, false, r.Name))
+		x.Cache.Fields = r.texts(c.Texts("fields", true, false, r.Ident))
+		x.Cache.TTL = c.Duration("ttl", true)
+		c.Done()
 	}
-	o.done()
-	if x.Serve == nil && !o.has("serve") {
-		r.fail(key, CodeMissing, "add serve: [region] to the class or to defaults; serve: [] forbids the class", "class %s has no serve, and neither have the defaults", at.Value)
+	o.Done()
+	if x.Serve == nil && !o.Has("serve") {
+		r.Fail(key, codes.Missing, "add serve: [region] to the class or to defaults; serve: [] forbids the class", "class %s has no serve, and neither have the defaults", at.Value)
 	}
-	if x.Entry == nil && !o.has("entry") && len(x.Serve) > 0 {
-		r.fail(key, CodeMissing, "add entry: [region] to the class or to defaults", "class %s has no entry, and neither have the defaults", at.Value)
+	if x.Entry == nil && !o.Has("entry") && len(x.Serve) > 0 {
+		r.Fail(key, codes.Missing, "add entry: [region] to the class or to defaults", "class %s has no entry, and neither have the defaults", at.Value)
 	}
 	return x
 }
 
 func (r *reader) transfer(n *node) *Transfer {
-	o := r.object(n, "transfer")
+	o := r.Object(n, "transfer")
 	if o == nil {
 		return nil
 	}
 	t := &Transfer{Pos: r.pos(n)}
-	t.ID = o.ident("id", true)
-	t.To = o.texts("to", true, false, r.code(usePlace))
-	t.Classes = o.texts("classes", true, false, r.name)
+	t.ID = o.Ident("id", true)
+	t.To = r.texts(o.Texts("to", true, false, r.code(place.Any)))
+	t.Classes = r.texts(o.Texts("classes", true, false, r.Name))
 	for _, c := range t.Classes {
 		r.p.uses = append(r.p.uses, classUse{c, "transfer " + t.ID})
 	}
-	t.For = o.texts("for", true, false, func(n *node, what string) (string, bool) { return r.choice(n, what, purposes...) })
-	t.Mechanism = o.choice("mechanism", true, mechanisms...)
-	t.Reference = o.text("reference", t.Mechanism != "adequacy")
-	t.ReviewBy = o.date("reviewBy", false)
-	t.Until = o.date("until", false)
-	o.done()
+	t.For = r.texts(o.Texts("for", true, false, func(n *node, what string) (string, bool) { return r.Choice(n, what, purposes...) }))
+	t.Mechanism = o.Choice("mechanism", true, mechanisms...)
+	t.Reference = o.Text("reference", t.Mechanism != "adequacy")
+	t.ReviewBy = o.Date("reviewBy", false)
+	t.Until = o.Date("until", false)
+	o.Done()
 	if !t.Until.IsZero() && t.ReviewBy.After(t.Until) {
-		r.warn(o.node.Get("reviewBy"), CodeReviewAfterEnd, "review it before it ends", "transfer %s is to be reviewed after it has ended", t.ID)
+		r.Warn(o.Node.Get("reviewBy"), codes.ReviewAfterEnd, "review it before it ends", "transfer %s is to be reviewed after it has ended", t.ID)
 	}
 	return t
 }

@@ -5,17 +5,21 @@ import (
 	"slices"
 
 	"github.com/domicile-dev/domicile/pkg/residency"
+
+	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
 )
 
 // test reads one *_test.yaml.
 func (r *reader) test(root *object) {
-	t := &PolicyTest{Pos: r.pos(root.node)}
-	if meta := root.object("metadata", true); meta != nil {
-		t.Name = meta.text("name", true)
-		meta.done()
+	t := &PolicyTest{Pos: r.pos(root.Node)}
+	if meta := root.Object("metadata", true); meta != nil {
+		t.Name = meta.Text("name", true)
+		meta.Done()
 	}
 	names := map[string]Pos{}
-	for _, n := range root.items("cases", true, false) {
+	for _, n := range root.Items("cases", true, false) {
 		c, ok := r.testCase(n)
 		if !ok {
 			continue
@@ -26,29 +30,29 @@ func (r *reader) test(root *object) {
 		names[c.Name] = c.Pos
 		t.Cases = append(t.Cases, c)
 	}
-	root.done()
+	root.Done()
 	r.p.set.Tests = append(r.p.set.Tests, t)
 }
 
 func (r *reader) testCase(n *node) (c TestCase, ok bool) {
-	o := r.object(n, "case")
+	o := r.Object(n, "case")
 	if o == nil {
 		return c, false
 	}
 	c.Pos = r.pos(n)
-	c.Name = o.text("name", true)
-	if v := o.need("home"); v != nil {
-		c.Home, _ = r.code(useHome)(v, "home")
+	c.Name = o.Text("name", true)
+	if v := o.Need("home"); v != nil {
+		c.Home, _ = r.code(place.Home)(v, "home")
 	}
-	c.Class = o.name("class", true)
-	c.Entry = o.name("entry", true)
-	c.Down = values(o.texts("down", false, true, r.name))
-	if e := o.object("expect", true); e != nil {
+	c.Class = o.Name("class", true)
+	c.Entry = o.Name("entry", true)
+	c.Down = form.Values(o.Texts("down", false, true, r.Name))
+	if e := o.Object("expect", true); e != nil {
 		r.expect(&c, e)
 	}
-	o.done()
+	o.Done()
 	if c.Class != "" && c.DenyReason != string(residency.NoClass) {
-		at := o.node.Get("class")
+		at := o.Node.Get("class")
 		r.p.uses = append(r.p.uses, classUse{Text{c.Class, r.pos(at)}, "the case"})
 	}
 	return c, true
@@ -59,22 +63,22 @@ func (r *reader) expect(c *TestCase, e *object) {
 	for _, x := range residency.Reasons() {
 		reasons = append(reasons, string(x))
 	}
-	c.AllowRegion = e.name("allow", false)
-	if v := e.get("deny"); v != nil {
-		s, ok := r.text(v, "deny")
+	c.AllowRegion = e.Name("allow", false)
+	if v := e.Get("deny"); v != nil {
+		s, ok := r.Text(v, "deny")
 		switch {
 		case !ok:
 		case !slices.Contains(reasons, s):
-			r.fail(v, CodeDenyReason, suggest(s, reasons, "write a deny reason, as in region-unavailable, forbidden, entry-not-allowed or no-rule"), "%q is no deny reason", s)
+			r.Fail(v, codes.DenyReason, form.Suggest(s, reasons, "write a deny reason, as in region-unavailable, forbidden, entry-not-allowed or no-rule"), "%q is no deny reason", s)
 		default:
 			c.DenyReason = s
 		}
 	}
-	switch allow, deny := e.has("allow"), e.has("deny"); {
+	switch allow, deny := e.Has("allow"), e.Has("deny"); {
 	case allow && deny:
-		r.fail(e.node, CodeExpectation, "keep one of them", "expect has both allow and deny")
+		r.Fail(e.Node, codes.Expectation, "keep one of them", "expect has both allow and deny")
 	case !allow && !deny:
-		r.fail(e.node, CodeExpectation, "write {allow: region} or {deny: reason}", "expect has neither allow nor deny")
+		r.Fail(e.Node, codes.Expectation, "write {allow: region} or {deny: reason}", "expect has neither allow nor deny")
 	}
-	e.done()
+	e.Done()
 }

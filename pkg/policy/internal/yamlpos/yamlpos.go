@@ -279,6 +279,7 @@ func (d *depth) step(t, before *token.Token) int {
 		if d.flow == 0 && before != nil {
 			d.open(level{before.Position.Column, false})
 		}
+	default:
 	}
 	return d.flow + len(d.block)
 }
@@ -400,6 +401,7 @@ func (b *builder) unread(tokens token.Tokens) {
 				b.faults = append(b.faults, f)
 				return
 			}
+		default:
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package policy
+package place
 
 import (
 	"strings"
@@ -34,7 +34,7 @@ func TestCodeTables(t *testing.T) {
 // TestT24OnlyListedCodesPass tries every word of two characters of a wide
 // alphabet: exactly the 249 codes are homes.
 func TestT24OnlyListedCodesPass(t *testing.T) {
-	r := &reader{p: newParser(nil)}
+	var k Known
 	var alphabet []rune
 	for c := rune(0); c < 0x250; c++ {
 		alphabet = append(alphabet, c)
@@ -49,7 +49,7 @@ func TestT24OnlyListedCodesPass(t *testing.T) {
 	for _, a := range alphabet {
 		for _, b := range []rune("ABCDEFGHIJKLMNOPQRSTUVWXYZaАＡ\u200b 0") {
 			s := string([]rune{a, b})
-			why, fix := r.codeFault(s, useHome)
+			why, fix := k.Fault(s, Home)
 			if (why == "") != (countries[s] != "") {
 				t.Errorf("%q: %s", s, why)
 			}
@@ -64,7 +64,7 @@ func TestT24OnlyListedCodesPass(t *testing.T) {
 		t.Errorf("%d codes pass", passed)
 	}
 	for _, s := range []string{"", "S", "SAX", "US-", "-CA", "US-ca", "US-CA", "XX-CA", "US-ABCDEFGHI", strings.Repeat("A", 1000)} {
-		if why, _ := r.codeFault(s, useHome); why == "" {
+		if why, _ := k.Fault(s, Home); why == "" {
 			t.Errorf("%q passes", s)
 		}
 	}

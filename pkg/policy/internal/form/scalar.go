@@ -1,4 +1,4 @@
-package policy
+package form
 
 import (
 	"fmt"
@@ -11,12 +11,13 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
 )
 
-// isBoolLike tells whether a YAML 1.1 reader takes an unquoted word for a truth
+// IsBoolLike tells whether a YAML 1.1 reader takes an unquoted word for a truth
 // value; the code of Norway is one of them.
-func isBoolLike(s string) bool {
+func IsBoolLike(s string) bool {
 	switch strings.ToLower(s) {
 	case "y", "n", "yes", "no", "on", "off", "true", "false":
 		return true
@@ -24,7 +25,7 @@ func isBoolLike(s string) bool {
 	return false
 }
 
-func isName(s string) bool {
+func IsName(s string) bool {
 	if len(s) == 0 || len(s) > 63 || s[0] < 'a' || s[0] > 'z' || s[len(s)-1] == '-' {
 		return false
 	}
@@ -36,7 +37,7 @@ func isName(s string) bool {
 	return true
 }
 
-func isIdent(s string) bool {
+func IsIdent(s string) bool {
 	if len(s) == 0 || len(s) > 128 {
 		return false
 	}
@@ -49,8 +50,8 @@ func isIdent(s string) bool {
 	return true
 }
 
-// odd names the first code point of s that is not ASCII, for a message.
-func odd(s string) string {
+// Odd names the first code point of s that is not ASCII, for a message.
+func Odd(s string) string {
 	for _, c := range s {
 		if c > unicode.MaxASCII {
 			return fmt.Sprintf(": it holds %q (U+%04X), which only looks like a letter or is none", c, c)
@@ -95,35 +96,35 @@ func ParseDuration(s string) (time.Duration, error) {
 	return time.Duration(n) * unit, nil
 }
 
-func (o *object) duration(field string, required bool) time.Duration {
-	v := o.find(field, required)
+func (o *Object) Duration(field string, required bool) time.Duration {
+	v := o.Find(field, required)
 	if v == nil {
 		return 0
 	}
-	s, ok := o.r.text(v, field)
+	s, ok := o.r.Text(v, field)
 	if !ok {
 		return 0
 	}
 	d, err := ParseDuration(s)
 	if err != nil {
-		o.r.fail(v, CodeDuration, "write a whole number above zero and one unit: 30s, 10m, 24h, 90d", "%s is %q, which is no duration", field, s)
+		o.r.Fail(v, codes.Duration, "write a whole number above zero and one unit: 30s, 10m, 24h, 90d", "%s is %q, which is no duration", field, s)
 	}
 	return d
 }
 
-// date reads an ISO date; the result is midnight UTC.
-func (o *object) date(field string, required bool) time.Time {
-	v := o.find(field, required)
+// Date reads an ISO date; the result is midnight UTC.
+func (o *Object) Date(field string, required bool) time.Time {
+	v := o.Find(field, required)
 	if v == nil {
 		return time.Time{}
 	}
-	s, ok := o.r.text(v, field)
+	s, ok := o.r.Text(v, field)
 	if !ok {
 		return time.Time{}
 	}
 	t, err := time.Parse(time.DateOnly, s)
 	if err != nil || t.Year() < 1900 || t.Year() > 2200 {
-		o.r.fail(v, CodeDate, "write year-month-day, as in 2027-02-24", "%s is %q, which is no date", field, s)
+		o.r.Fail(v, codes.Date, "write year-month-day, as in 2027-02-24", "%s is %q, which is no date", field, s)
 		return time.Time{}
 	}
 	return t
@@ -147,27 +148,27 @@ func isHost(s string) bool {
 	return true
 }
 
-// host reads a host name without port and returns it in lower case.
-func (r *reader) host(n *node, what string) (string, bool) {
-	s, ok := r.text(n, what)
+// Host reads a host name without port and returns it in lower case.
+func (r *Reader) Host(n *node, what string) (string, bool) {
+	s, ok := r.Text(n, what)
 	if !ok {
 		return "", false
 	}
 	if !isHost(s) {
-		r.fail(n, CodeAddress, "write the name alone, as in sa.im.example.com; no scheme, port, path or trailing dot", "%s %q is no host name%s", what, s, odd(s))
+		r.Fail(n, codes.Address, "write the name alone, as in sa.im.example.com; no scheme, port, path or trailing dot", "%s %q is no host name%s", what, s, Odd(s))
 		return "", false
 	}
 	return strings.ToLower(s), true
 }
 
-// address reads host:port, where host is a name or an IP address.
-func (r *reader) address(n *node, what string) (string, bool) {
-	s, ok := r.text(n, what)
+// Address reads host:port, where host is a name or an IP address.
+func (r *Reader) Address(n *node, what string) (string, bool) {
+	s, ok := r.Text(n, what)
 	if !ok {
 		return "", false
 	}
 	if !isAddress(s) {
-		r.fail(n, CodeAddress, `write host:port, as in "10.1.1.1:8080", "im.example.com:443" or "[2001:db8::1]:8080"`, "%s %q is no address%s", what, s, odd(s))
+		r.Fail(n, codes.Address, `write host:port, as in "10.1.1.1:8080", "im.example.com:443" or "[2001:db8::1]:8080"`, "%s %q is no address%s", what, s, Odd(s))
 		return "", false
 	}
 	return s, true
@@ -193,14 +194,14 @@ func isAddress(s string) bool {
 	return isHost(host)
 }
 
-// path reads the path of a route: exact, prefix or, with variables, a template.
-func (r *reader) path(n *node, what string, template bool) (string, bool) {
-	s, ok := r.text(n, what)
+// Path reads the path of a route: exact, prefix or, with variables, a template.
+func (r *Reader) Path(n *node, what string, template bool) (string, bool) {
+	s, ok := r.Text(n, what)
 	if !ok {
 		return "", false
 	}
 	if why := pathFault(s, template); why != "" {
-		r.fail(n, CodePath, "write an absolute, normalised path, as in /v1/messages", "%s %q %s", what, s, why)
+		r.Fail(n, codes.Path, "write an absolute, normalised path, as in /v1/messages", "%s %q %s", what, s, why)
 		return "", false
 	}
 	return s, true
@@ -227,7 +228,7 @@ func pathFault(s string, template bool) string {
 			continue
 		}
 		name := strings.TrimSuffix(strings.TrimPrefix(part, "{"), "}")
-		if len(part) != len(name)+2 || !isIdent(name) || strings.ContainsAny(name, "-.") {
+		if len(part) != len(name)+2 || !IsIdent(name) || strings.ContainsAny(name, "-.") {
 			return fmt.Sprintf("holds the segment %q; a variable is a whole segment, as in {user}", part)
 		}
 		if slices.Contains(names, name) {
@@ -238,44 +239,44 @@ func pathFault(s string, template bool) string {
 	return ""
 }
 
-// file reads a path inside the policy directory.
-func (o *object) file(field string, required bool) (string, *node) {
-	v := o.find(field, required)
+// File reads a path inside the policy directory.
+func (o *Object) File(field string, required bool) (string, *node) {
+	v := o.Find(field, required)
 	if v == nil {
 		return "", nil
 	}
-	s, ok := o.r.text(v, field)
+	s, ok := o.r.Text(v, field)
 	if !ok {
 		return "", nil
 	}
-	if !fs.ValidPath(s) || s == "." || strings.ContainsAny(s, "\\:") || path.Clean(s) != s || odd(s) != "" {
-		o.r.fail(v, CodePath, "write a path inside the policy directory, with /, as in jwks.json", "%s %q is no path inside the policy directory", field, s)
+	if !fs.ValidPath(s) || s == "." || strings.ContainsAny(s, "\\:") || path.Clean(s) != s || Odd(s) != "" {
+		o.r.Fail(v, codes.Path, "write a path inside the policy directory, with /, as in jwks.json", "%s %q is no path inside the policy directory", field, s)
 		return "", nil
 	}
 	return s, v
 }
 
-// addresses reads a map of service → list of host:port.
-func (o *object) addresses(field string) map[string][]string {
-	v := o.get(field)
+// Addresses reads a map of service → list of host:port.
+func (o *Object) Addresses(field string) map[string][]string {
+	v := o.Get(field)
 	if v == nil {
 		return nil
 	}
-	m := o.r.object(v, field)
+	m := o.r.Object(v, field)
 	if m == nil {
 		return nil
 	}
 	out := map[string][]string{}
-	for _, f := range m.node.Fields {
-		service, ok := o.r.name(f.Key, "service")
+	for _, f := range m.Node.Fields {
+		service, ok := o.r.Name(f.Key, "service")
 		if !ok {
 			continue
 		}
 		if f.Value.Kind == yamlpos.Null {
-			o.r.fail(f.Key, CodeNoValue, "list its addresses, or remove it", "service %s has no value", service)
+			o.r.Fail(f.Key, codes.NoValue, "list its addresses, or remove it", "service %s has no value", service)
 			continue
 		}
-		out[service] = values(o.r.texts(f.Value, "backend of "+service, false, o.r.address))
+		out[service] = Values(o.r.Texts(f.Value, "backend of "+service, false, o.r.Address))
 	}
 	return out
 }

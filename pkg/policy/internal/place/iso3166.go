@@ -1,4 +1,4 @@
-package policy
+package place
 
 // countries is ISO 3166-1: alpha-2 → alpha-3. The list is closed: a code that is
 // not here is no country. Source: Debian iso-codes 4.15; names are left out on

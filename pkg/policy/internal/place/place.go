@@ -1,4 +1,7 @@
-package policy
+// Package place judges codes of jurisdictions: the closed list of ISO 3166-1,
+// special territories, groups, and what people write in their place. It is data
+// and pure functions.
+package place
 
 import (
 	"fmt"
@@ -9,21 +12,30 @@ import (
 	"golang.org/x/text/language"
 	"golang.org/x/text/width"
 
-	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 )
 
-// use says which codes a place takes.
-type use uint8
+// Known is what the files of a run define beside the countries.
+type Known struct {
+	Special map[string]bool     // codes of special territories that a law file describes
+	Groups  map[string][]string // members by name, for advice
+}
+
+// IsCountry tells whether s is a code of ISO 3166-1.
+func IsCountry(s string) bool { return countries[s] != "" }
+
+// Use says which codes a place takes.
+type Use uint8
 
 const (
-	useHome    use = iota // a jurisdiction: a country or a special territory
-	useCountry            // a country: where a region lies
-	usePlace              // a jurisdiction or a group
-	useLaw                // a law file's own code: a country, territory or union
+	Home    Use = iota // a jurisdiction: a country or a special territory
+	Country            // a country: where a region lies
+	Any                // a jurisdiction or a group
+	Law                // a law file's own code: a country, territory or union
 )
 
-var useNames = map[use]string{
-	useHome: "a jurisdiction", useCountry: "a country", usePlace: "a jurisdiction or a group", useLaw: "the code of a law",
+var useNames = map[Use]string{
+	Home: "a jurisdiction", Country: "a country", Any: "a jurisdiction or a group", Law: "the code of a law",
 }
 
 // aliases are codes that people write for another; the table is explicit, nothing
@@ -42,9 +54,9 @@ var lookalikes = map[rune]rune{
 	'Α': 'A', 'Β': 'B', 'Ε': 'E', 'Ζ': 'Z', 'Η': 'H', 'Ι': 'I', 'Κ': 'K', 'Μ': 'M', 'Ν': 'N', 'Ο': 'O', 'Ρ': 'P', 'Τ': 'T', 'Υ': 'Y', 'Χ': 'X',
 }
 
-// isSpecial tells whether s has the form of a special territory: a country, a
+// IsSpecial tells whether s has the form of a special territory: a country, a
 // hyphen and its own letters, as in US-CA and AE-DIFC.
-func isSpecial(s string) bool {
+func IsSpecial(s string) bool {
 	country, rest, ok := strings.Cut(s, "-")
 	if !ok || countries[country] == "" || len(rest) == 0 || len(rest) > 8 {
 		return false
@@ -66,69 +78,31 @@ func isUserAssigned(s string) bool {
 	return len(s) == 2 && (s == "AA" || s == "ZZ" || s[0] == 'X' || s[0] == 'Q' && s[1] >= 'M')
 }
 
-// code returns a reader of codes for a use.
-func (r *reader) code(u use) func(n *node, what string) (string, bool) {
-	return func(n *node, what string) (string, bool) {
-		if n.Kind == yamlpos.Null {
-			r.fail(n, CodeNoValue, `write a code in quotes, as in "SA"`, "%s has no value", what)
-			return "", false
-		}
-		s, ok := r.text(n, what)
-		if !ok {
-			return "", false
-		}
-		if n.Kind == yamlpos.Plain && isBoolLike(s) {
-			fix := `write a code of ISO 3166-1 in quotes, as in "SA"`
-			if up := strings.ToUpper(s); countries[up] != "" {
-				fix = fmt.Sprintf("write %q", up)
-			}
-			r.fail(n, CodeBoolLike, fix, "country code %s is unquoted; some YAML readers turn it into %s", s, boolOf(s))
-			return "", false
-		}
-		if why, fix := r.codeFault(n.Value, u); why != "" {
-			r.fail(n, CodeCode, fix, "%s %s", what, why)
-			return "", false
-		}
-		if n.Kind == yamlpos.Plain && r.p.members[s] == nil {
-			r.warn(n, CodeUnquoted, fmt.Sprintf("write %q", s), "code %s is unquoted; quote every code, because some YAML readers turn NO into false", s)
-		}
-		return s, true
-	}
-}
-
-func boolOf(s string) string {
-	switch strings.ToLower(s) {
-	case "y", "yes", "on", "true":
-		return "true"
-	}
-	return "false"
-}
-
-// codeFault says what is wrong with a code for a use, and what to write; "" when
+// Fault says what is wrong with a code for a use, and what to write; "" when
 // nothing is.
-func (r *reader) codeFault(s string, u use) (why, fix string) {
-	_, isGroup := r.p.members[s]
+func (k Known) Fault(s string, u Use) (why, fix string) {
+	_, isGroup := k.Groups[s]
 	switch {
 	case countries[s] != "":
 		return "", ""
-	case isGroup && u == usePlace:
+	case isGroup && u == Any:
 		return "", ""
-	case u == useLaw && (s == "EU" || isSpecial(s)):
+	case u == Law && (s == "EU" || IsSpecial(s)):
 		return "", ""
-	case isSpecial(s) && u == useCountry:
+	case IsSpecial(s) && u == Country:
 		return fmt.Sprintf("%q is a special territory, and a region lies in a country", s), fmt.Sprintf("write %q", s[:2])
-	case isSpecial(s) && r.p.special[s]:
+	case IsSpecial(s) && k.Special[s]:
 		return "", ""
-	case isSpecial(s):
+	case IsSpecial(s):
 		return fmt.Sprintf("%q is a special territory that no law file describes", s), fmt.Sprintf("add law/%s.yaml, or write %q", strings.ToLower(s), s[:2])
-	case odd(s) != "":
+	case form.Odd(s) != "":
 		return foreignLetters(s)
 	case strings.TrimSpace(s) != s:
 		return fmt.Sprintf("%q has blanks around it", s), fmt.Sprintf("write %q", strings.TrimSpace(s))
 	case isGroup:
-		return r.groupFault(s, u)
+		return k.groupFault(s, u)
 	case s == "EU":
-		return r.unionFault(u)
+		return k.unionFault(u)
 	case retired[s] != "":
 		return fmt.Sprintf("%q is a retired code (%s)", s, retired[s]), successor(s)
 	case isUserAssigned(s):
@@ -140,18 +114,18 @@ func (r *reader) codeFault(s string, u use) (why, fix string) {
 	case reserved[s] != "":
 		return fmt.Sprintf("%q (%s) is reserved, and no country of ISO 3166-1", s, reserved[s]), "write the code of the country"
 	}
-	return r.strangeCode(s, u)
+	return k.strangeCode(s, u)
 }
 
-// strangeCode is codeFault for what is no code at all.
-func (r *reader) strangeCode(s string, u use) (why, fix string) {
+// strangeCode is Fault for what is no code at all.
+func (k Known) strangeCode(s string, u Use) (why, fix string) {
 	up := strings.ToUpper(s)
 	switch {
 	case aliases[up] != "":
 		return fmt.Sprintf("%q is not the code of a country", s), fmt.Sprintf("write %q", aliases[up])
-	case up != s && (countries[up] != "" || isSpecial(up)):
+	case up != s && (countries[up] != "" || IsSpecial(up)):
 		return fmt.Sprintf("%q is in lower case; codes are capitals", s), fmt.Sprintf("write %q", up)
-	case up != s && r.p.members[up] != nil:
+	case up != s && k.Groups[up] != nil:
 		return fmt.Sprintf("%q is in lower case; groups are written as they are defined", s), fmt.Sprintf("write %q", up)
 	}
 	for two, three := range countries {
@@ -165,29 +139,29 @@ func (r *reader) strangeCode(s string, u use) (why, fix string) {
 		}
 	}
 	fix = `write a code of ISO 3166-1, as in "SA"`
-	if u == usePlace {
+	if u == Any {
 		var names []string
-		for g := range r.p.members {
+		for g := range k.Groups {
 			names = append(names, g)
 		}
 		slices.Sort(names)
-		fix = suggest(s, names, `write a code of ISO 3166-1, as in "SA", or one of the groups: `+strings.Join(names, ", "))
+		fix = form.Suggest(s, names, `write a code of ISO 3166-1, as in "SA", or one of the groups: `+strings.Join(names, ", "))
 	}
 	return fmt.Sprintf("%q is not %s", s, useNames[u]), fix
 }
 
-func (r *reader) groupFault(s string, u use) (why, fix string) {
-	members := r.p.members[s]
+func (k Known) groupFault(s string, u Use) (why, fix string) {
+	members := k.Groups[s]
 	if len(members) > 40 {
 		members = members[:40]
 	}
 	return fmt.Sprintf("%q is a group, and this must be %s", s, useNames[u]), "write the members: " + strings.Join(members, ", ")
 }
 
-func (r *reader) unionFault(u use) (why, fix string) {
-	if u == usePlace {
+func (k Known) unionFault(u Use) (why, fix string) {
+	if u == Any {
 		fix = "write the member states"
-		if _, ok := r.p.members["EEA"]; ok {
+		if _, ok := k.Groups["EEA"]; ok {
 			fix = `write "EEA", or the member states`
 		}
 		return `"EU" is the code of a union, and no group of that name is defined`, fix
@@ -218,8 +192,8 @@ func foreignLetters(s string) (why, fix string) {
 		}
 		return c
 	}, width.Fold.String(s))
-	if plain = strings.ToUpper(strings.TrimSpace(plain)); countries[plain] != "" || isSpecial(plain) {
+	if plain = strings.ToUpper(strings.TrimSpace(plain)); countries[plain] != "" || IsSpecial(plain) {
 		fix = fmt.Sprintf("write %q with the letters A to Z", plain)
 	}
-	return fmt.Sprintf("%q is no code%s", s, odd(s)), fix
+	return fmt.Sprintf("%q is no code%s", s, form.Odd(s)), fix
 }

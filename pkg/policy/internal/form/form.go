@@ -1,0 +1,360 @@
+// Package form reads a tree of YAML nodes strictly, by a schema that its caller
+// spells out in calls: each field is asked for by name and shape, and Done
+// refuses those that nobody asked for. It reports what is wrong and goes on, so
+// that all problems of a file come out at once. Messages are in an author's
+// words. It is pure and knows nothing of jurisdictions.
+package form
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/agext/levenshtein"
+
+	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
+)
+
+// node is a place in a file together with what stands there.
+type node = yamlpos.Node
+
+// Finding is one problem at a node.
+type Finding struct {
+	At                *node
+	Code              string
+	Warning           bool
+	Message, Why, Fix string
+}
+
+// Reader reads one file's tree. Report is called for each finding, in no order.
+type Reader struct {
+	File   string
+	Report func(Finding)
+}
+
+// Text is a scalar and where it stands.
+type Text struct {
+	Value string
+	At    *node
+}
+
+// Fail reports an error at a node.
+func (r *Reader) Fail(n *node, code, fix, format string, args ...any) {
+	r.Report(Finding{At: n, Code: code, Message: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+// Warn reports a warning at a node.
+func (r *Reader) Warn(n *node, code, fix, format string, args ...any) {
+	r.Report(Finding{At: n, Code: code, Warning: true, Message: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+// Suggest answers with "did you mean", where a known word is near, else with fix.
+func Suggest(word string, known []string, fix string) string {
+	best, near := "", 0.0
+	for _, k := range known {
+		if s := levenshtein.Similarity(strings.ToLower(word), strings.ToLower(k), nil); s > near || s == near && k < best {
+			best, near = k, s
+		}
+	}
+	if near >= 0.6 {
+		return fmt.Sprintf("did you mean %q?", best)
+	}
+	return fix
+}
+
+// shape names what stands at a node, in an author's words.
+func shape(n *node) string {
+	switch n.Kind {
+	case yamlpos.Map:
+		return "a map (key: value)"
+	case yamlpos.List:
+		return "a list"
+	case yamlpos.Null:
+		return "nothing"
+	default:
+		return "a single value"
+	}
+}
+
+// Object is a map being read: it remembers which fields the schema has, so that
+// Done can refuse the others.
+type Object struct {
+	r    *Reader
+	Node *node
+	what string // it is: "transfer"
+	// known are the fields of the schema; need asked for those that are missing.
+	known []string
+}
+
+// Object starts to read a map; nil when it is none, which is reported.
+func (r *Reader) Object(n *node, name string) *Object {
+	if n.Kind != yamlpos.Map {
+		r.Fail(n, codes.Shape, "write fields as key: value", "%s should be a map of fields, and is %s", name, shape(n))
+		return nil
+	}
+	return &Object{r: r, Node: n, what: name}
+}
+
+// Get returns a field, or nil when it is absent. A field without a value is
+// reported and counts as absent.
+func (o *Object) Get(field string) *node {
+	o.known = append(o.known, field)
+	for _, f := range o.Node.Fields {
+		if f.Key.Value != field {
+			continue
+		}
+		if f.Value.Kind == yamlpos.Null {
+			o.r.Fail(f.Key, codes.NoValue, "give it a value, or remove the line", "%s of %s has no value", field, o.what)
+			return nil
+		}
+		return f.Value
+	}
+	return nil
+}
+
+// Has tells whether a field is written at all, even without a value.
+func (o *Object) Has(field string) bool {
+	return slices.ContainsFunc(o.Node.Fields, func(f yamlpos.Field) bool { return f.Key.Value == field })
+}
+
+// Need is get for a required field.
+func (o *Object) Need(field string) *node {
+	v := o.Get(field)
+	if v == nil && !o.Has(field) {
+		o.r.Fail(o.Node, codes.Missing, fmt.Sprintf("add %s:", field), "%s has no %s", o.what, field)
+	}
+	return v
+}
+
+func (o *Object) Find(field string, required bool) *node {
+	if required {
+		return o.Need(field)
+	}
+	return o.Get(field)
+}
+
+// Object reads a field that is a map; nil when absent or wrong.
+func (o *Object) Object(field string, required bool) *Object {
+	v := o.Find(field, required)
+	if v == nil {
+		return nil
+	}
+	return o.r.Object(v, field)
+}
+
+// Done refuses fields that the schema does not have.
+func (o *Object) Done() {
+	for _, f := range o.Node.Fields {
+		if !slices.Contains(o.known, f.Key.Value) {
+			o.r.Fail(f.Key, codes.UnknownField, Suggest(f.Key.Value, o.known, "remove it; known here: "+strings.Join(o.known, ", ")),
+				"unknown field %q in %s", f.Key.Value, o.what)
+		}
+	}
+}
+
+// Items returns the elements of a field that is a list.
+func (o *Object) Items(field string, required, emptyAllowed bool) []*node {
+	v := o.Find(field, required)
+	if v == nil {
+		return nil
+	}
+	return o.r.Items(v, field, emptyAllowed)
+}
+
+func (r *Reader) Items(v *node, field string, emptyAllowed bool) []*node {
+	if v.Kind != yamlpos.List {
+		fix := "write a list: [...]"
+		if v.Kind == yamlpos.Plain || v.Kind == yamlpos.Quoted {
+			fix = fmt.Sprintf("write [%s]", quoteLike(v))
+		}
+		r.Fail(v, codes.Shape, fix, "%s should be a list, and is %s", field, shape(v))
+		return nil
+	}
+	if len(v.Items) == 0 && !emptyAllowed {
+		r.Fail(v, codes.Empty, "name at least one, or remove the field", "%s is an empty list", field)
+	}
+	return v.Items
+}
+
+func quoteLike(n *node) string {
+	if n.Kind == yamlpos.Quoted {
+		return fmt.Sprintf("%q", n.Value)
+	}
+	return n.Value
+}
+
+// Texts reads a list of scalars with the reader of one, and refuses repeats. It
+// is nil when the field is absent, and not nil when it is empty.
+func (o *Object) Texts(field string, required, emptyAllowed bool, one func(n *node, what string) (string, bool)) []Text {
+	v := o.Find(field, required)
+	if v == nil {
+		return nil
+	}
+	return o.r.Texts(v, field, emptyAllowed, one)
+}
+
+func (r *Reader) Texts(v *node, field string, emptyAllowed bool, one func(n *node, what string) (string, bool)) []Text {
+	out := []Text{}
+	seen := map[string]*node{}
+	for _, n := range r.Items(v, field, emptyAllowed) {
+		s, ok := one(n, field)
+		if !ok {
+			continue
+		}
+		if first := seen[s]; first != nil {
+			r.Report(Finding{At: n, Code: codes.Twice, Message: fmt.Sprintf("%s names %q twice", field, s),
+				Why: fmt.Sprintf("first at %s:%d:%d", r.File, first.Line, first.Column), Fix: "remove one"})
+			continue
+		}
+		seen[s] = n
+		out = append(out, Text{s, n})
+	}
+	return out
+}
+
+// Values returns the texts alone.
+func Values(texts []Text) []string {
+	var out []string
+	for _, t := range texts {
+		out = append(out, t.Value)
+	}
+	return out
+}
+
+// Text reads free text: any scalar that is not empty.
+func (r *Reader) Text(n *node, what string) (string, bool) {
+	if n.Kind != yamlpos.Plain && n.Kind != yamlpos.Quoted {
+		r.Fail(n, codes.Shape, "write one text", "%s should be text, and is %s", what, shape(n))
+		return "", false
+	}
+	s := strings.TrimSpace(n.Value)
+	if s == "" {
+		r.Fail(n, codes.Empty, "write it, or remove the field", "%s is empty", what)
+		return "", false
+	}
+	return s, true
+}
+
+func (o *Object) Text(field string, required bool) string {
+	v := o.Find(field, required)
+	if v == nil {
+		return ""
+	}
+	s, _ := o.r.Text(v, field)
+	return s
+}
+
+// Name reads an identifier: a region, class, service or role.
+func (r *Reader) Name(n *node, what string) (string, bool) {
+	s, ok := r.Word(n, what)
+	if !ok {
+		return "", false
+	}
+	if !IsName(s) {
+		r.Fail(n, codes.Name, "use lower-case letters a-z, digits and hyphens, at most 63, starting with a letter", "%s %q is no name%s", what, s, Odd(s))
+		return "", false
+	}
+	return s, true
+}
+
+// Ident reads an identifier that may hold capitals, dots and underscores: the
+// id of an article or transfer, a field of a profile, a claim.
+func (r *Reader) Ident(n *node, what string) (string, bool) {
+	s, ok := r.Word(n, what)
+	if !ok {
+		return "", false
+	}
+	if !IsIdent(s) {
+		r.Fail(n, codes.Name, "use letters A-Z a-z, digits, hyphens, dots and underscores, at most 128", "%s %q is no name%s", what, s, Odd(s))
+		return "", false
+	}
+	return s, true
+}
+
+// Word reads a scalar that another YAML reader would not take for a truth value.
+func (r *Reader) Word(n *node, what string) (string, bool) {
+	s, ok := r.Text(n, what)
+	if ok && n.Kind == yamlpos.Plain && IsBoolLike(s) {
+		r.Fail(n, codes.BoolLike, fmt.Sprintf("write %q", s), "%s %s is unquoted; some YAML readers turn it into true or false", what, s)
+		return "", false
+	}
+	return s, ok
+}
+
+func (o *Object) Name(field string, required bool) string {
+	v := o.Find(field, required)
+	if v == nil {
+		return ""
+	}
+	s, _ := o.r.Name(v, field)
+	return s
+}
+
+func (o *Object) Ident(field string, required bool) string {
+	v := o.Find(field, required)
+	if v == nil {
+		return ""
+	}
+	s, _ := o.r.Ident(v, field)
+	return s
+}
+
+// Choice reads a word of a closed set.
+func (o *Object) Choice(field string, required bool, set ...string) string {
+	v := o.Find(field, required)
+	if v == nil {
+		return ""
+	}
+	s, _ := o.r.Choice(v, field, set...)
+	return s
+}
+
+func (r *Reader) Choice(n *node, what string, set ...string) (string, bool) {
+	s, ok := r.Text(n, what)
+	if !ok {
+		return "", false
+	}
+	if !slices.Contains(set, s) {
+		r.Fail(n, codes.Word, Suggest(s, set, "write one of: "+strings.Join(set, ", ")), "%s is %q, which is none of: %s", what, s, strings.Join(set, ", "))
+		return "", false
+	}
+	return s, true
+}
+
+// Flag reads true or false.
+func (o *Object) Flag(field string) bool {
+	v := o.Get(field)
+	if v == nil {
+		return false
+	}
+	if v.Kind == yamlpos.Plain && (v.Value == "true" || v.Value == "false") {
+		return v.Value == "true"
+	}
+	o.r.Fail(v, codes.Shape, "write true or false, without quotes", "%s should be true or false, and is %s", field, Describe(v))
+	return false
+}
+
+// Describe names what stands at a node.
+func Describe(n *node) string {
+	if n.Kind == yamlpos.Plain || n.Kind == yamlpos.Quoted {
+		return fmt.Sprintf("%q", n.Value)
+	}
+	return shape(n)
+}
+
+// Number reads a whole number from 0 to max; null counts as absent.
+func (o *Object) Number(field string, max int) int {
+	o.known = append(o.known, field)
+	v := o.Node.Get(field)
+	if v == nil || v.Kind == yamlpos.Null {
+		return 0
+	}
+	if v.Kind == yamlpos.Plain {
+		if n, ok := wholeNumber(v.Value, max); ok {
+			return n
+		}
+	}
+	o.r.Fail(v, codes.Number, fmt.Sprintf("write a whole number from 0 to %d, without quotes", max), "%s should be a whole number, and is %s", field, Describe(v))
+	return 0
+}
