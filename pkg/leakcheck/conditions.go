@@ -10,6 +10,7 @@ import (
 	uritemplatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -25,14 +26,14 @@ const (
 // condition is what a match asks. Home and issuer, where set, are values that
 // the trusted headers must have.
 type condition struct {
-	f            *formula
+	f            *requests.Formula
 	home, issuer string
 }
 
 func (k *checker) all(list ...condition) condition {
-	out := condition{f: k.whole}
+	out := condition{f: k.Whole}
 	for _, c := range list {
-		out.f = k.and(out.f, c.f)
+		out.f = k.And(out.f, c.f)
 		for _, v := range []struct {
 			to   *string
 			from string
@@ -41,7 +42,7 @@ func (k *checker) all(list ...condition) condition {
 			case *v.to == "":
 				*v.to = v.from
 			case v.from != "" && v.from != *v.to: // two different values: never
-				out.f = k.none
+				out.f = k.None
 			}
 		}
 	}
@@ -109,28 +110,28 @@ func xdsText(m *xdsmatcherv3.StringMatcher) (expr, exact string) {
 // must be equal to it.
 func (k *checker) header(name, expr, exact string) condition {
 	if expr == "" {
-		return condition{f: k.unknown}
+		return condition{f: k.Unknown}
 	}
 	switch strings.ToLower(name) {
 	case ":path":
-		return condition{f: k.inLanguage(k.language(expr, false))}
+		return condition{f: k.InLanguage(k.Compile(expr, false))}
 	case ":method":
-		return condition{f: k.inSet(method, k.membership(method, k.language(expr, false)))}
+		return condition{f: k.InSet(requests.Method, k.Membership(requests.Method, k.Compile(expr, false)))}
 	case ":authority", "host":
-		return condition{f: k.inSet(host, k.membership(host, k.language(expr, false)))}
+		return condition{f: k.InSet(requests.Host, k.Membership(requests.Host, k.Compile(expr, false)))}
 	case entryHeader:
-		return condition{f: k.inSet(entry, k.membership(entry, k.language(expr, false)))}
+		return condition{f: k.InSet(requests.Entry, k.Membership(requests.Entry, k.Compile(expr, false)))}
 	case "content-type":
-		l, want := k.language(expr, false), k.atomLangs[grpc][0]
-		if l != nil && !exceeds(l, want) && !exceeds(want, l) {
-			return condition{f: k.inSet(grpc, []truth{yes, no})}
+		l, want := k.Compile(expr, false), k.AtomLanguages[requests.GRPC][0]
+		if l != nil && !requests.Exceeds(l, want) && !requests.Exceeds(want, l) {
+			return condition{f: k.InSet(requests.GRPC, []requests.Truth{requests.Yes, requests.No})}
 		}
 	case homeHeader:
-		return condition{f: k.unknown, home: exact}
+		return condition{f: k.Unknown, home: exact}
 	case issuerHeader:
-		return condition{f: k.unknown, issuer: exact}
+		return condition{f: k.Unknown, issuer: exact}
 	}
-	return condition{f: k.unknown}
+	return condition{f: k.Unknown}
 }
 
 // segments is the language of a prefix that ends where a segment ends.
@@ -153,8 +154,8 @@ func template(t, segment string) string {
 
 // classFormula is the condition of a class route of the table. Whether a call
 // of a gRPC service that is no gRPC call belongs to the class is left open.
-func (k *checker) classFormula(m residency.Match) *formula {
-	expr, is := "", k.whole
+func (k *checker) classFormula(m residency.Match) *requests.Formula {
+	expr, is := "", k.Whole
 	switch {
 	case m.Path != "":
 		expr = regexp.QuoteMeta(m.Path)
@@ -162,18 +163,18 @@ func (k *checker) classFormula(m residency.Match) *formula {
 		expr = template(m.PathTemplate, `[^/]+`)
 	case m.GRPCService != "":
 		expr = segments("/" + m.GRPCService)
-		is = k.inSet(grpc, []truth{yes, maybe})
+		is = k.InSet(requests.GRPC, []requests.Truth{requests.Yes, requests.Maybe})
 	case strings.Trim(m.PathPrefix, "/") == "":
 		expr = `.*`
 	default:
 		expr = segments(m.PathPrefix)
 	}
-	f := k.and(k.inLanguage(k.language(expr, true)), is)
+	f := k.And(k.InLanguage(k.Compile(expr, true)), is)
 	if m.Method != "" {
-		f = k.and(f, k.inSet(method, k.membership(method, k.language(regexp.QuoteMeta(m.Method), false))))
+		f = k.And(f, k.InSet(requests.Method, k.Membership(requests.Method, k.Compile(regexp.QuoteMeta(m.Method), false))))
 	}
 	if m.Host != "" {
-		f = k.and(f, k.inSet(host, k.membership(host, k.language(hostRegex(m.Host), false))))
+		f = k.And(f, k.InSet(requests.Host, k.Membership(requests.Host, k.Compile(requests.HostRegex(m.Host), false))))
 	}
 	return f
 }
@@ -186,16 +187,16 @@ func (k *checker) routeMatch(where string, m *routev3.RouteMatch) condition {
 		list = append(list, k.headerMatch(h))
 	}
 	if m.GetGrpc() != nil {
-		list = append(list, condition{f: k.inSet(grpc, []truth{yes, no})})
+		list = append(list, condition{f: k.InSet(requests.GRPC, []requests.Truth{requests.Yes, requests.No})})
 	}
 	if m.GetRuntimeFraction() != nil || m.GetTlsContext() != nil ||
 		len(m.GetQueryParameters())+len(m.GetCookies())+len(m.GetDynamicMetadata())+len(m.GetFilterState()) > 0 {
-		list = append(list, condition{f: k.unknown})
+		list = append(list, condition{f: k.Unknown})
 	}
 	return k.all(list...)
 }
 
-func (k *checker) pathMatch(m *routev3.RouteMatch) *formula {
+func (k *checker) pathMatch(m *routev3.RouteMatch) *requests.Formula {
 	expr := ""
 	switch p := m.GetPathSpecifier().(type) {
 	case *routev3.RouteMatch_Prefix:
@@ -205,25 +206,25 @@ func (k *checker) pathMatch(m *routev3.RouteMatch) *formula {
 	case *routev3.RouteMatch_PathSeparatedPrefix:
 		expr = regexp.QuoteMeta(p.PathSeparatedPrefix) + `(?:/.*)?`
 	case *routev3.RouteMatch_SafeRegex:
-		return k.inLanguage(k.language(`(?:`+p.SafeRegex.GetRegex()+`)`, true))
+		return k.InLanguage(k.Compile(`(?:`+p.SafeRegex.GetRegex()+`)`, true))
 	case *routev3.RouteMatch_PathMatchPolicy:
 		var t uritemplatev3.UriTemplateMatchConfig
 		if p.PathMatchPolicy.GetTypedConfig().UnmarshalTo(&t) != nil || strings.ContainsAny(t.GetPathTemplate(), "*=") {
-			return k.unknown
+			return k.Unknown
 		}
 		// Envoy's variable takes fewer characters than a segment may have.
-		return k.and(k.unknown, k.inLanguage(k.language(template(t.GetPathTemplate(), `[^/]+`), true)))
+		return k.And(k.Unknown, k.InLanguage(k.Compile(template(t.GetPathTemplate(), `[^/]+`), true)))
 	default:
-		return k.unknown
+		return k.Unknown
 	}
 	if m.GetCaseSensitive() != nil && !m.GetCaseSensitive().GetValue() {
 		expr = `(?i)` + expr
 	}
-	return k.inLanguage(k.language(expr, true))
+	return k.InLanguage(k.Compile(expr, true))
 }
 
 func (k *checker) headerMatch(h *routev3.HeaderMatcher) condition {
-	c := condition{f: k.unknown}
+	c := condition{f: k.Unknown}
 	switch s := h.GetHeaderMatchSpecifier().(type) {
 	case *routev3.HeaderMatcher_StringMatch:
 		exact := ""
@@ -235,10 +236,10 @@ func (k *checker) headerMatch(h *routev3.HeaderMatcher) condition {
 		c = k.header(h.GetName(), text("exact", s.ExactMatch, false), s.ExactMatch)
 	}
 	if h.GetTreatMissingHeaderAsEmpty() {
-		return condition{f: k.or(c.f, k.unknown)}
+		return condition{f: k.Or(c.f, k.Unknown)}
 	}
 	if h.GetInvertMatch() {
-		return condition{f: k.not(c.f)}
+		return condition{f: k.Not(c.f)}
 	}
 	return c
 }
@@ -259,15 +260,15 @@ func (k *checker) predicate(p *xdsmatcherv3.Matcher_MatcherList_Predicate) condi
 		}
 		return k.all(list...)
 	case *xdsmatcherv3.Matcher_MatcherList_Predicate_OrMatcher:
-		var list []*formula
+		var list []*requests.Formula
 		for _, q := range t.OrMatcher.GetPredicate() {
 			list = append(list, k.predicate(q).f)
 		}
-		return condition{f: k.or(list...)}
+		return condition{f: k.Or(list...)}
 	case *xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher:
-		return condition{f: k.not(k.predicate(t.NotMatcher).f)}
+		return condition{f: k.Not(k.predicate(t.NotMatcher).f)}
 	}
-	return condition{f: k.unknown}
+	return condition{f: k.Unknown}
 }
 
 // headerInput is the name of the header that an input reads, "" for others.

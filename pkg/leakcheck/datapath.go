@@ -16,6 +16,8 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 )
 
 // listener judges a listener that something outside this Envoy can connect to.
@@ -103,7 +105,7 @@ type managerWalk struct {
 type scope struct {
 	where        string
 	home, issuer string
-	f            *formula
+	f            *requests.Formula
 	configs      []map[string]*anypb.Any // per-filter configuration, outermost first
 	mirrors      []*routev3.RouteAction_RequestMirrorPolicy
 }
@@ -180,23 +182,23 @@ func (w *managerWalk) table(rc *routev3.RouteConfiguration, visit visitor) {
 
 // domains is the condition on the host that chooses a virtual host. That a more
 // specific one takes a request away is not used: it only widens.
-func (k *checker) domains(list []string) *formula {
-	var out []*formula
+func (k *checker) domains(list []string) *requests.Formula {
+	var out []*requests.Formula
 	for _, d := range list {
 		expr := ""
 		switch {
 		case d == "*":
-			return k.whole
+			return k.Whole
 		case d[:min(1, len(d))] == "*":
 			expr = text("suffix", d[1:], true)
 		case d[max(0, len(d)-1):] == "*":
 			expr = text("prefix", d[:len(d)-1], true)
 		default:
-			expr = hostRegex(d)
+			expr = requests.HostRegex(d)
 		}
-		out = append(out, k.inSet(host, k.membership(host, k.language(expr, false))))
+		out = append(out, k.InSet(requests.Host, k.Membership(requests.Host, k.Compile(expr, false))))
 	}
-	return k.or(out...)
+	return k.Or(out...)
 }
 
 func (s scope) narrow(k *checker, label string, c condition) scope {
@@ -214,7 +216,7 @@ func (w *managerWalk) matcher(m *xdsmatcherv3.Matcher, s scope, visit visitor) {
 			c := w.predicate(fm.GetPredicate())
 			w.onMatch(fm.GetOnMatch(), s.narrow(w.checker, fmt.Sprintf("branch %d", i+1), c), visit)
 			if c.home+c.issuer == "" && !fm.GetOnMatch().GetKeepMatching() && total(fm.GetOnMatch()) {
-				s.f = w.and(s.f, w.not(c.f))
+				s.f = w.And(s.f, w.Not(c.f))
 			}
 		}
 	case *xdsmatcherv3.Matcher_MatcherTree_:
@@ -237,7 +239,7 @@ func (w *managerWalk) tree(t *xdsmatcherv3.Matcher_MatcherTree, s scope, visit v
 	}
 	name, rest := w.headerInput(t.GetInput()), s
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
-		c := condition{f: w.unknown}
+		c := condition{f: w.Unknown}
 		if name != "" {
 			exact := ""
 			if kindOf == "exact" {
@@ -247,7 +249,7 @@ func (w *managerWalk) tree(t *xdsmatcherv3.Matcher_MatcherTree, s scope, visit v
 		}
 		w.onMatch(entries[key], s.narrow(w.checker, label(name, key), c), visit)
 		if c.home+c.issuer == "" && !entries[key].GetKeepMatching() && total(entries[key]) {
-			rest.f = w.and(rest.f, w.not(c.f))
+			rest.f = w.And(rest.f, w.Not(c.f))
 		}
 	}
 	return rest

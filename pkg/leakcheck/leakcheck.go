@@ -37,6 +37,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	_ "github.com/domicile-dev/domicile/pkg/leakcheck/internal/extensions" // what Any can hold
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/fields"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -116,8 +119,8 @@ type checker struct {
 	reached map[string][]hit   // by cluster name
 	open    map[string]bool    // clusters whose walk is not finished: guards cycles
 
-	*algebra
-	classes   []*formula // of the table's routes, in order
+	*requests.Algebra
+	classes   []*requests.Formula // of the table's routes, in order
 	hostAsked map[hostQuestion]residency.Decision
 	decoded   map[string]proto.Message
 
@@ -141,7 +144,7 @@ func newChecker(c Config, t *residency.Table, top *topology.Topology, own topolo
 		routes:     group(c.Routes, (*routev3.RouteConfiguration).GetName),
 		extensions: group(c.Extensions, (*corev3.TypedExtensionConfig).GetName),
 		places:     map[string][]place{}, reached: map[string][]hit{}, open: map[string]bool{},
-		algebra:   newAlgebra(t, top, own),
+		Algebra:   requests.New(t, top, own),
 		hostAsked: map[hostQuestion]residency.Decision{}, decoded: map[string]proto.Message{},
 		seen: map[Finding]bool{},
 	}
@@ -175,6 +178,13 @@ func (k *checker) report(f Finding) {
 
 func (k *checker) unjudged(where, format string, args ...any) {
 	k.report(Finding{Code: NotJudged, Where: where, Message: fmt.Sprintf(format, args...)})
+}
+
+// known reports every field of m outside the closed set.
+func (k *checker) known(where string, m proto.Message) {
+	for _, f := range fields.Outside(m) {
+		k.unjudged(where, "field %s of %s", f, m.ProtoReflect().Descriptor().Name())
+	}
 }
 
 // join makes the trail of a Where.

@@ -6,12 +6,13 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
 // proveList proves one list of routes, of which the first that matches is taken.
 func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
-	conditions := make([]*formula, len(routes))
+	conditions := make([]*requests.Formula, len(routes))
 	ins := make([]routeIn, len(routes))
 	hits := make([][]hit, len(routes))
 	any := false
@@ -19,7 +20,7 @@ func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
 		where := routeName(s.where, i, r)
 		w.known(where, r)
 		c := w.routeMatch(where, r.GetMatch())
-		both := w.all(condition{w.whole, s.home, s.issuer}, c)
+		both := w.all(condition{w.Whole, s.home, s.issuer}, c)
 		conditions[i] = both.f
 		ins[i] = routeIn{s, r}
 		ins[i].where, ins[i].home, ins[i].issuer = where, both.home, both.issuer
@@ -32,7 +33,7 @@ func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
 		return
 	}
 	w.forwards = true
-	for i, list := range w.decide(s.f, conditions, w.classes) {
+	for i, list := range w.Decide(s.f, conditions, w.classes) {
 		if len(hits[i]) == 0 || len(list) == 0 {
 			continue
 		}
@@ -102,8 +103,8 @@ func (w *managerWalk) provePlaces(r routeIn, hits []hit) {
 }
 
 // proveClass judges the requests of one class that a route can take.
-func (w *managerWalk) proveClass(r routeIn, hits []hit, p possibility) {
-	if p.class == unclassed {
+func (w *managerWalk) proveClass(r routeIn, hits []hit, p requests.Possibility) {
+	if p.Class == requests.Unclassed {
 		w.report(Finding{
 			Code: NoClass, Where: r.where, Home: r.home, Cluster: hits[0].cluster, Endpoint: hits[0].endpoint, Region: hits[0].region,
 			Message: "requests that no class covers are forwarded",
@@ -112,47 +113,47 @@ func (w *managerWalk) proveClass(r routeIn, hits []hit, p possibility) {
 	}
 	entries := []string{w.own.Name}
 	if w.isPeer {
-		entries = p.entries
+		entries = p.Entries
 	}
-	switch route := w.checker.table.Routes()[p.class]; route.Subject {
+	switch route := w.checker.table.Routes()[p.Class]; route.Subject {
 	case residency.SubjectNone:
-		w.allow(r, hits, p.class, "", "", route.Serve)
+		w.allow(r, hits, p.Class, "", "", route.Serve)
 	case residency.SubjectHost:
 		w.proveHost(r, hits, p, entries)
 	default:
-		w.proveCaller(r, hits, p.class, entries)
+		w.proveCaller(r, hits, p.Class, entries)
 	}
 }
 
 // proveHost: the homes of the host name govern. A host that names no region
 // says nothing, so it must be right for every region's.
-func (w *managerWalk) proveHost(r routeIn, hits []hit, p possibility, entries []string) {
-	for _, h := range p.hosts {
+func (w *managerWalk) proveHost(r routeIn, hits []hit, p requests.Possibility, entries []string) {
+	for _, h := range p.Hosts {
 		for _, region := range w.hostRegions(h) {
 			for _, e := range entries {
-				q := hostQuestion{p.class, region, e}
+				q := hostQuestion{p.Class, region, e}
 				d, done := w.hostAsked[q]
 				if !done {
-					d = w.checker.table.DecideHost(p.class, region, e)
+					d = w.checker.table.DecideHost(p.Class, region, e)
 					w.hostAsked[q] = d
 				}
 				if !d.Allowed() {
-					w.deny(r, hits, p.class, e, fmt.Sprintf("the host of %s has no home that may: %s", region, d.Reason))
+					w.deny(r, hits, p.Class, e, fmt.Sprintf("the host of %s has no home that may: %s", region, d.Reason))
 					continue
 				}
-				w.allow(r, hits, p.class, "", e, d.Serve)
+				w.allow(r, hits, p.Class, "", e, d.Serve)
 			}
 		}
 	}
 }
 
 func (w *managerWalk) hostRegions(name string) []string {
-	if slices.ContainsFunc(w.own.Aliases, func(a string) bool { return hostRegex(a) == hostRegex(name) }) {
+	if slices.ContainsFunc(w.own.Aliases, func(a string) bool { return requests.HostRegex(a) == requests.HostRegex(name) }) {
 		return []string{w.own.Name}
 	}
 	var out, all []string
 	for _, r := range w.top.Regions {
-		if r.Host != "" && hostRegex(r.Host) == hostRegex(name) {
+		if r.Host != "" && requests.HostRegex(r.Host) == requests.HostRegex(name) {
 			out = append(out, r.Name)
 		}
 		all = append(all, r.Name)

@@ -18,6 +18,8 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 )
 
 type kind int
@@ -303,14 +305,14 @@ func (k *checker) provesRegion(c *tlsv3.CommonTlsContext, region string) bool {
 		v.GetAllowExpiredCertificate() || v.GetCustomValidatorConfig() != nil {
 		return false
 	}
-	at := slices.Index(k.atoms[entry], region)
+	at := slices.Index(k.Atoms[requests.Entry], region)
 	sans := v.GetMatchTypedSubjectAltNames()
 	if at < 0 || len(sans) == 0 {
 		return false
 	}
 	for _, san := range sans {
-		l := k.language(envoyText(san.GetMatcher()), false)
-		if san.GetSanType() != tlsv3.SubjectAltNameMatcher_URI || l == nil || exceeds(l, k.atomLangs[entry][at]) {
+		l := k.Compile(envoyText(san.GetMatcher()), false)
+		if san.GetSanType() != tlsv3.SubjectAltNameMatcher_URI || l == nil || requests.Exceeds(l, k.AtomLanguages[requests.Entry][at]) {
 			return false
 		}
 	}

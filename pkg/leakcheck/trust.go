@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
@@ -135,8 +136,8 @@ func (w *managerWalk) mutations(where string, list []*mutationrulesv3.HeaderMuta
 				w.report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from " + h.GetValue()})
 			}
 		case *mutationrulesv3.HeaderMutation_RemoveOnMatch_:
-			l := w.language(envoyText(a.RemoveOnMatch.GetKeyMatcher()), false)
-			if l != nil && !exceeds(w.language(text("prefix", trustedPrefix, false), false), l) {
+			l := w.Compile(envoyText(a.RemoveOnMatch.GetKeyMatcher()), false)
+			if l != nil && !requests.Exceeds(w.Compile(text("prefix", trustedPrefix, false), false), l) {
 				scrubs = true
 			}
 		case *mutationrulesv3.HeaderMutation_Remove:

@@ -1,4 +1,7 @@
-package leakcheck
+// Package fields is the closed set of configuration that the leak check
+// understands: for each message, the fields that the proof reads, or that
+// cannot move a request. A field of a later Envoy is outside it by itself.
+package fields
 
 import (
 	"slices"
@@ -8,10 +11,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// judgedFields is the closed set: the fields that the proof reads, or that
-// cannot move a request. A field that is set and not listed here is a finding,
-// so a feature of a later Envoy can never be overlooked.
-var judgedFields = map[protoreflect.FullName]string{
+// judged lists the fields by message.
+var judged = map[protoreflect.FullName]string{
 	"envoy.config.listener.v3.Listener": `name address additional_addresses stat_prefix filter_chains default_filter_chain
 		per_connection_buffer_limit_bytes per_connection_buffer_high_watermark_timeout metadata drain_type listener_filters
 		listener_filters_timeout continue_on_listener_filters_timeout freebind socket_options tcp_fast_open_queue_length
@@ -93,9 +94,9 @@ var judgedFields = map[protoreflect.FullName]string{
 		with_request_body emit_client_span`,
 }
 
-var judgedSets = func() map[protoreflect.FullName]map[protoreflect.Name]bool {
+var sets = func() map[protoreflect.FullName]map[protoreflect.Name]bool {
 	out := map[protoreflect.FullName]map[protoreflect.Name]bool{}
-	for message, fields := range judgedFields {
+	for message, fields := range judged {
 		out[message] = map[protoreflect.Name]bool{}
 		for _, f := range strings.Fields(fields) {
 			out[message][protoreflect.Name(f)] = true
@@ -104,14 +105,15 @@ var judgedSets = func() map[protoreflect.FullName]map[protoreflect.Name]bool {
 	return out
 }()
 
-// known reports every field of m that is set and outside the closed set. It
-// looks at m alone, not at the messages inside it.
-func (k *checker) known(where string, m proto.Message) {
+// Outside returns the fields of m that are set and outside the closed set,
+// sorted. It looks at m alone, not at the messages inside it. What the linked
+// Envoy API does not know counts as one field named "(unknown)".
+func Outside(m proto.Message) []string {
 	r := m.ProtoReflect()
 	if !r.IsValid() {
-		return
+		return nil
 	}
-	set := judgedSets[r.Descriptor().FullName()]
+	set := sets[r.Descriptor().FullName()]
 	var odd []string
 	r.Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
 		if !set[f.Name()] {
@@ -119,11 +121,9 @@ func (k *checker) known(where string, m proto.Message) {
 		}
 		return true
 	})
-	slices.Sort(odd)
-	for _, f := range odd {
-		k.unjudged(where, "field %s of %s", f, r.Descriptor().Name())
-	}
 	if len(r.GetUnknown()) > 0 {
-		k.unjudged(where, "%s has fields that this version does not know", r.Descriptor().Name())
+		odd = append(odd, "(unknown)")
 	}
+	slices.Sort(odd)
+	return odd
 }

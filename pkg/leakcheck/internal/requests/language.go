@@ -1,4 +1,4 @@
-package leakcheck
+package requests
 
 import (
 	"encoding/binary"
@@ -24,9 +24,9 @@ func symbolRange(s int) (lo, hi rune) {
 	return rune(' ' + s - 1), rune(' ' + s - 1)
 }
 
-// language is a regular language as a deterministic automaton that is built as
+// Language is a regular language as a deterministic automaton that is built as
 // far as it is walked. It is total: state dead accepts nothing.
-type language struct {
+type Language struct {
 	id    int
 	prog  *syntax.Prog
 	exact bool // false: an upper bound only, because of an odd assertion
@@ -47,7 +47,7 @@ const (
 
 // compile reads a regular expression that must match the whole text, as Envoy
 // does. It returns nil for one that it cannot read.
-func compile(expr string, pathOnly bool) *language {
+func compile(expr string, pathOnly bool) *Language {
 	re, err := syntax.Parse(expr, syntax.Perl)
 	if err != nil {
 		return nil
@@ -56,7 +56,7 @@ func compile(expr string, pathOnly bool) *language {
 	if err != nil {
 		return nil
 	}
-	l := &language{prog: prog, pathOnly: pathOnly, exact: true, ids: map[string]int32{}}
+	l := &Language{prog: prog, pathOnly: pathOnly, exact: true, ids: map[string]int32{}}
 	for _, in := range prog.Inst {
 		if in.Op == syntax.InstEmptyWidth {
 			l.exact = false
@@ -88,7 +88,7 @@ func trimAnchors(re *syntax.Regexp) *syntax.Regexp {
 
 const initial int32 = 2 // the state of the empty text
 
-func (l *language) add(key string, pcs []uint32, accept bool) int32 {
+func (l *Language) add(key string, pcs []uint32, accept bool) int32 {
 	id := int32(len(l.states))
 	l.ids[key] = id
 	row := make([]int32, len(l.first))
@@ -101,7 +101,7 @@ func (l *language) add(key string, pcs []uint32, accept bool) int32 {
 
 // closure follows everything that reads no character. An assertion in the
 // middle is followed too: that can only widen the language, see exact.
-func (l *language) closure(pcs []uint32) []uint32 {
+func (l *Language) closure(pcs []uint32) []uint32 {
 	var out []uint32
 	done := map[uint32]bool{}
 	for len(pcs) > 0 {
@@ -126,7 +126,7 @@ func (l *language) closure(pcs []uint32) []uint32 {
 }
 
 // state returns the number of a closed set of program counters.
-func (l *language) state(pcs []uint32) int32 {
+func (l *Language) state(pcs []uint32) int32 {
 	if len(pcs) == 0 && len(l.states) > int(initial) {
 		return dead
 	}
@@ -142,7 +142,7 @@ func (l *language) state(pcs []uint32) int32 {
 	return l.add(string(key), pcs, accept)
 }
 
-func (l *language) step(s int32, symbol int) int32 {
+func (l *Language) step(s int32, symbol int) int32 {
 	if s == dead || s == whole {
 		return s
 	}
@@ -194,7 +194,7 @@ func reads(in *syntax.Inst, symbol int) bool {
 
 // partition groups the symbols that every instruction treats alike. A range
 // that splits the runes above ASCII makes the language an upper bound.
-func (l *language) partition() {
+func (l *Language) partition() {
 	signature := make([][]byte, symbols)
 	for i := range l.prog.Inst {
 		in := &l.prog.Inst[i]
@@ -227,7 +227,7 @@ func (l *language) partition() {
 }
 
 // representatives returns one symbol of each class that some language tells apart.
-func representatives(list []*language) []int {
+func representatives(list []*Language) []int {
 	seen := map[string]bool{}
 	var out []int
 	sig := make([]byte, len(list)+1)
@@ -255,10 +255,10 @@ const walkLimit = 200_000
 // languages, until visit returns false. It reports whether it saw them all.
 // Where the first deciding languages have made up their minds, the others are
 // not followed any further and answer maybe.
-func walk(list []*language, deciding int, visit func(answers []truth) bool) bool {
+func walk(list []*Language, deciding int, visit func(answers []Truth) bool) bool {
 	w := &jointWalk{list: list, reps: representatives(list), seen: map[string]bool{}, answered: map[string]bool{}}
 	w.at, w.next, w.key = make([]int32, len(list)), make([]int32, len(list)), make([]byte, 2*len(list))
-	w.answers, w.bits = make([]truth, len(list)), make([]byte, len(list))
+	w.answers, w.bits = make([]Truth, len(list)), make([]byte, len(list))
 	for i := range w.next {
 		w.next[i] = initial
 	}
@@ -279,11 +279,11 @@ func walk(list []*language, deciding int, visit func(answers []truth) bool) bool
 // jointWalk is the state of a walk; its joint states stand one after the other
 // in queue.
 type jointWalk struct {
-	list           []*language
+	list           []*Language
 	reps           []int
 	at, next       []int32
 	key, bits      []byte
-	answers        []truth
+	answers        []Truth
 	queue          []int32
 	seen, answered map[string]bool
 }
@@ -302,13 +302,13 @@ func (w *jointWalk) fresh(settled bool) bool {
 	for i, l := range w.list {
 		switch {
 		case settled && !l.sink(w.at[i]):
-			w.answers[i] = maybe
+			w.answers[i] = Maybe
 		case !l.accepts[w.at[i]]:
-			w.answers[i] = no
+			w.answers[i] = No
 		case l.exact:
-			w.answers[i] = yes
+			w.answers[i] = Yes
 		default:
-			w.answers[i] = maybe
+			w.answers[i] = Maybe
 		}
 		w.bits[i] = byte(w.answers[i])
 	}
@@ -344,7 +344,7 @@ func (w *jointWalk) add() {
 }
 
 // sink tells whether the language stays in a state whatever follows.
-func (l *language) sink(s int32) bool {
+func (l *Language) sink(s int32) bool {
 	if s == dead || s == whole {
 		return true
 	}
@@ -363,15 +363,15 @@ func (l *language) sink(s int32) bool {
 const maxStates = 1<<16 - 1
 
 // overlap tells whether some text is in a and in b.
-func overlap(a, b *language) bool { return possible(a, b, true) }
+func overlap(a, b *Language) bool { return possible(a, b, true) }
 
-// exceeds tells whether some text is in a and not in b.
-func exceeds(a, b *language) bool { return !b.exact || possible(a, b, false) }
+// Exceeds tells whether some text is in a and not in b.
+func Exceeds(a, b *Language) bool { return !b.exact || possible(a, b, false) }
 
-func possible(a, b *language, inB bool) bool {
+func possible(a, b *Language, inB bool) bool {
 	found := false
-	complete := walk([]*language{a, b}, 2, func(answers []truth) bool {
-		found = answers[0] != no && (answers[1] != no) == inB
+	complete := walk([]*Language{a, b}, 2, func(answers []Truth) bool {
+		found = answers[0] != No && (answers[1] != No) == inB
 		return !found
 	})
 	return found || !complete

@@ -1,7 +1,8 @@
-package leakcheck
+// Package extensions links the extensions of Envoy that a configuration can
+// name, so that they can be read. One that is not here cannot be read, and what
+// cannot be read is reported as not judged. It holds nothing else.
+package extensions
 
-// The extensions that a configuration can name. One that is not here cannot be
-// read, and what cannot be read is reported as not judged.
 import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"

@@ -1,4 +1,4 @@
-package leakcheck
+package requests
 
 import (
 	"fmt"
@@ -6,46 +6,46 @@ import (
 	"strings"
 )
 
-// unclassed stands for "no class route covers the request".
-const unclassed = -1
+// Unclassed stands for "no class route covers the request".
+const Unclassed = -1
 
 // pair says that the i-th condition of a list can be the first that holds for a
 // request whose first class route is class.
 type pair struct{ item, class int }
 
-// possibility is what can be true of the requests that one item of a list takes.
-type possibility struct {
-	class          int
-	hosts, entries []string // the atoms with which it can happen
+// Possibility is what can be true of the requests that one item of a list takes.
+type Possibility struct {
+	Class          int
+	Hosts, Entries []string // the atoms with which it can happen
 }
 
-// decide asks, for a list of conditions of which the first that holds is taken,
+// Decide asks, for a list of conditions of which the first that holds is taken,
 // which classes the requests taken by each can have. scope holds for all.
-func (a *algebra) decide(scope *formula, list, classes []*formula) [][]possibility {
+func (a *Algebra) Decide(scope *Formula, list, classes []*Formula) [][]Possibility {
 	found := map[pair]*taken{}
-	all := append(append([]*formula{scope}, list...), classes...)
+	all := append(append([]*Formula{scope}, list...), classes...)
 	for _, c := range a.cells(all) {
 		s := a.residual(scope, c.at)
-		if s.op == opConst && s.val == no {
+		if s.op == opConst && s.val == No {
 			continue
 		}
-		rest := make([]*formula, 0, len(all))
+		rest := make([]*Formula, 0, len(all))
 		for _, f := range all[1:] {
 			rest = append(rest, a.residual(f, c.at))
 		}
 		for _, p := range a.pairs(s, rest[:len(list)], rest[len(list):]) {
 			if found[p] == nil {
-				found[p] = &taken{make([]bool, len(a.atoms[host])), make([]bool, len(a.atoms[entry]))}
+				found[p] = &taken{make([]bool, len(a.Atoms[Host])), make([]bool, len(a.Atoms[Entry]))}
 			}
 			mark(found[p].hosts, c.hosts)
 			mark(found[p].entries, c.entries)
 		}
 	}
-	out := make([][]possibility, len(list))
+	out := make([][]Possibility, len(list))
 	for i := range list {
-		for k := unclassed; k < len(classes); k++ {
+		for k := Unclassed; k < len(classes); k++ {
 			if p := found[pair{i, k}]; p != nil {
-				out[i] = append(out[i], possibility{k, a.names(host, p.hosts), a.names(entry, p.entries)})
+				out[i] = append(out[i], Possibility{k, a.names(Host, p.hosts), a.names(Entry, p.entries)})
 			}
 		}
 	}
@@ -76,27 +76,27 @@ func mark(set []bool, atoms []int) {
 	}
 }
 
-func (a *algebra) names(d dimension, set []bool) []string {
+func (a *Algebra) names(d Dimension, set []bool) []string {
 	var out []string
 	for i, in := range set {
 		if in {
-			out = append(out, a.atoms[d][i])
+			out = append(out, a.Atoms[d][i])
 		}
 	}
 	return out
 }
 
 // cells returns one cell for each combination that the formulas tell apart.
-func (a *algebra) cells(list []*formula) []cellGroup {
+func (a *Algebra) cells(list []*Formula) []cellGroup {
 	var groups [dimensions][][]int
 	for d := range dimensions {
 		groups[d] = a.alike(d, list)
 	}
 	var out []cellGroup
-	for _, m := range groups[method] {
-		for _, h := range groups[host] {
-			for _, e := range groups[entry] {
-				for _, g := range groups[grpc] {
+	for _, m := range groups[Method] {
+		for _, h := range groups[Host] {
+			for _, e := range groups[Entry] {
+				for _, g := range groups[GRPC] {
 					out = append(out, cellGroup{cellOf{m[0], h[0], e[0], g[0]}, h, e})
 				}
 			}
@@ -106,8 +106,8 @@ func (a *algebra) cells(list []*formula) []cellGroup {
 }
 
 // alike groups the atoms of a dimension that no formula tells apart.
-func (a *algebra) alike(d dimension, list []*formula) [][]int {
-	var leaves []*formula
+func (a *Algebra) alike(d Dimension, list []*Formula) [][]int {
+	var leaves []*Formula
 	for _, f := range list {
 		for _, u := range f.uses[d] {
 			if !slices.Contains(leaves, u) {
@@ -117,7 +117,7 @@ func (a *algebra) alike(d dimension, list []*formula) [][]int {
 	}
 	byAnswer := map[string]int{}
 	var out [][]int
-	for atom := range a.atoms[d] {
+	for atom := range a.Atoms[d] {
 		sig := make([]byte, len(leaves))
 		for i, l := range leaves {
 			sig[i] = byte(l.set[atom])
@@ -134,27 +134,27 @@ func (a *algebra) alike(d dimension, list []*formula) [][]int {
 }
 
 // pairs answers decide for one cell, where only the path is open.
-func (a *algebra) pairs(scope *formula, list, classes []*formula) []pair {
+func (a *Algebra) pairs(scope *Formula, list, classes []*Formula) []pair {
 	var key strings.Builder
-	for _, f := range slices.Concat([]*formula{scope}, list, []*formula{a.none}, classes) {
+	for _, f := range slices.Concat([]*Formula{scope}, list, []*Formula{a.None}, classes) {
 		fmt.Fprint(&key, f.id, ",")
 	}
 	if out, ok := a.answers[key.String()]; ok {
 		return out
 	}
-	var langs []*language
+	var langs []*Language
 	for _, f := range slices.Concat(list, classes) {
 		langs = union(langs, f.path)
 	}
 	deciding := len(langs)
 	langs = union(langs, scope.path)
 	var out []pair
-	answer := map[*language]truth{}
-	complete := walk(langs, deciding, func(answers []truth) bool {
+	answer := map[*Language]Truth{}
+	complete := walk(langs, deciding, func(answers []Truth) bool {
 		for i, l := range langs {
 			answer[l] = answers[i]
 		}
-		if scope.eval(answer) != no {
+		if scope.eval(answer) != No {
 			out = addPairs(out, takers(list, answer), takers(classes, answer))
 		}
 		return true
@@ -162,7 +162,7 @@ func (a *algebra) pairs(scope *formula, list, classes []*formula) []pair {
 	if !complete { // too large to know: everything is possible
 		out = nil
 		for i := range list {
-			for k := unclassed; k < len(classes); k++ {
+			for k := Unclassed; k < len(classes); k++ {
 				out = append(out, pair{i, k})
 			}
 		}
@@ -171,24 +171,24 @@ func (a *algebra) pairs(scope *formula, list, classes []*formula) []pair {
 	return out
 }
 
-// takers returns which conditions can be the first to hold; unclassed when it
+// takers returns which conditions can be the first to hold; Unclassed when it
 // may be that none does.
-func takers(list []*formula, answer map[*language]truth) []int {
+func takers(list []*Formula, answer map[*Language]Truth) []int {
 	var out []int
 	for i, f := range list {
 		switch f.eval(answer) {
-		case yes:
+		case Yes:
 			return append(out, i)
-		case maybe:
+		case Maybe:
 			out = append(out, i)
 		}
 	}
-	return append(out, unclassed)
+	return append(out, Unclassed)
 }
 
 func addPairs(out []pair, items, classes []int) []pair {
 	for _, i := range items {
-		if i == unclassed {
+		if i == Unclassed {
 			continue
 		}
 		for _, k := range classes {

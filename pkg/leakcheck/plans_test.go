@@ -1,0 +1,99 @@
+package leakcheck
+
+import (
+	"slices"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// Shorthands for plans.
+
+// inList changes the class routes of one home in one table.
+func inList(table, home string, change func([]*routev3.Route) []*routev3.Route) plan {
+	return plan{list: func(t, h string, r []*routev3.Route) []*routev3.Route {
+		if t == table && h == home {
+			return change(r)
+		}
+		return r
+	}}
+}
+
+// saAction changes the action of SA's message route.
+func saAction(change func(a *routev3.RouteAction)) plan {
+	return inList("gateway", "SA", func(r []*routev3.Route) []*routev3.Route { change(r[0].GetRoute()); return r })
+}
+
+func before(extra *routev3.Route) func([]*routev3.Route) []*routev3.Route {
+	return func(r []*routev3.Route) []*routev3.Route { return append([]*routev3.Route{extra}, r...) }
+}
+
+func inConfig(change func(c *Config)) plan { return plan{config: change} }
+
+func inCluster(name string, change func(c *clusterv3.Cluster)) plan {
+	return inConfig(func(c *Config) { change(clusterNamed(c, name)) })
+}
+
+func inManager(change func(m *hcmv3.HttpConnectionManager)) plan {
+	return plan{hcm: func(name string, m *hcmv3.HttpConnectionManager) {
+		if name == "gateway" {
+			change(m)
+		}
+	}}
+}
+
+func inToken(change func(j *jwtauthnv3.JwtAuthentication)) plan { return plan{jwt: change} }
+
+func openFirst(table string, b branch) plan {
+	return plan{open: func(t string, list []branch) []branch {
+		if t == table {
+			return append([]branch{b}, list...)
+		}
+		return list
+	}}
+}
+
+func requires(r *jwtauthnv3.JwtRequirement) plan {
+	return inToken(func(j *jwtauthnv3.JwtAuthentication) {
+		j.Rules[0].RequirementType = &jwtauthnv3.RequirementRule_Requires{Requires: r}
+	})
+}
+
+func filterFirst(f *hcmv3.HttpFilter) plan {
+	return inManager(func(m *hcmv3.HttpConnectionManager) { m.HttpFilters = append([]*hcmv3.HttpFilter{f}, m.HttpFilters...) })
+}
+
+func discovery(m *hcmv3.HttpConnectionManager) *corev3.ExtensionConfigSource {
+	return m.HttpFilters[0].GetConfigDiscovery()
+}
+
+func chainOf(c *Config, name string) *listenerv3.FilterChain {
+	i := slices.IndexFunc(c.Listeners, func(l *listenerv3.Listener) bool { return l.GetName() == name })
+	return c.Listeners[i].FilterChains[0]
+}
+
+func peerTLS(change func(t *tlsv3.DownstreamTlsContext)) plan {
+	return inConfig(func(c *Config) {
+		t := &tlsv3.DownstreamTlsContext{CommonTlsContext: mutual(), RequireClientCertificate: wrapperspb.Bool(true)}
+		change(t)
+		chainOf(c, "peer").TransportSocket = socket(t)
+	})
+}
+
+func upstreamTLS(san ...*tlsv3.SubjectAltNameMatcher) plan {
+	return inCluster("peer@me-riyadh", func(c *clusterv3.Cluster) {
+		c.TransportSocket = socket(&tlsv3.UpstreamTlsContext{CommonTlsContext: mutual(san...)})
+	})
+}
+
+func inlineRoutes(m *hcmv3.HttpConnectionManager, routes ...*routev3.Route) {
+	m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
+		Name: "inline", VirtualHosts: []*routev3.VirtualHost{{Name: "v", Domains: []string{"*"}, Routes: routes}},
+	}}
+}
