@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,25 +30,26 @@ func (d *demo) start(ctx context.Context) (*Ready, error) {
 	}
 	what := "" // is not ready yet
 	err := func() error {
-		if what = "etcd"; !d.wait(ctx, httpOK("http://"+d.etcdClient+"/health")) {
-			return ctx.Err()
-		}
-		if what = "domicile-control"; !d.wait(ctx, httpOK("http://"+d.admin+"/healthz")) {
-			return ctx.Err()
+		for _, p := range []probe{{"etcd", httpOK("http://" + d.etcdClient + "/health")}, {"domicile-control", httpOK("http://" + d.admin + "/healthz")}} {
+			what = p.name
+			if err := d.wait(ctx, p.ok); err != nil {
+				return err
+			}
 		}
 		if err := d.apply(ctx); err != nil {
 			return err
 		}
 		for _, p := range d.probes() {
-			if what = p.name; !d.wait(ctx, p.ok) {
-				return ctx.Err()
+			what = p.name
+			if err := d.wait(ctx, p.ok); err != nil {
+				return err
 			}
 		}
 		return nil
 	}()
-	if dead := d.firstDead(); dead != nil && err != nil {
+	if dead := d.firstDead(); dead != nil && errors.Is(err, errDead) {
 		d.sup.tail(d.Err, dead.name)
-		return nil, &exitError{1, fmt.Errorf("start demo: %s has ended: %w", dead.name, errors.Join(dead.err))}
+		return nil, &exitError{1, fmt.Errorf("start demo: %s has ended: %v", dead.name, dead.err)}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		d.sup.tail(d.Err, "control")
@@ -142,17 +144,23 @@ func (d *demo) probes() []probe {
 	return append(out, probe{"each Envoy's configuration", d.synced})
 }
 
-// wait polls, but no longer than every process lives.
-func (d *demo) wait(ctx context.Context, ok func(context.Context) bool) bool {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	return poll(ctx, func() bool {
-		if d.firstDead() != nil {
-			cancel()
-			return false
-		}
-		return ok(ctx)
+// errDead says that a process has ended while the demo was starting.
+var errDead = errors.New("a process has ended")
+
+// wait polls until ok, or returns why it gave up: ctx ended, or a process did.
+func (d *demo) wait(ctx context.Context, ok func(context.Context) bool) error {
+	var dead bool
+	done := poll(ctx, func() bool {
+		dead = d.firstDead() != nil
+		return dead || ok(ctx)
 	})
+	switch {
+	case dead:
+		return errDead
+	case !done:
+		return ctx.Err()
+	}
+	return nil
 }
 
 func (d *demo) firstDead() *child {
@@ -222,15 +230,12 @@ func (d *demo) apply(ctx context.Context) error {
 	}
 	target := "http://" + d.admin + "/v1/apply?" + url.Values{"author": {"demo"}, "message": {"the demo's first policy"}}.Encode()
 	var failed error
-	done := d.wait(ctx, func(ctx context.Context) bool {
+	err = d.wait(ctx, func(ctx context.Context) bool {
 		var again bool
 		again, failed = d.post(ctx, target, archive)
 		return !again
 	})
-	if !done {
-		return errors.Join(ctx.Err(), failed)
-	}
-	return failed
+	return cmp.Or(err, failed)
 }
 
 // post tells whether trying again may help.
