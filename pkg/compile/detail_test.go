@@ -136,12 +136,18 @@ func TestPeerIsNeededByOtherEntriesOnly(t *testing.T) {
 	}
 }
 
-// TestHostWhoseHomesAgree is no problem.
+// TestHostWhoseHomesAgree is no problem, whoever may enter there; nor are homes
+// that disagree where no host name decides.
 func TestHostWhoseHomesAgree(t *testing.T) {
 	s := sample()
 	s.Deployment.Classes[0].Subject = "host"
+	s.Deployment.Regions[1].Country = "FR"
+	s.Jurisdictions["DE"].Rules["message"].Entry = texts("tr-istanbul")
+	s.Jurisdictions["DE"].Rules["presence"].Serve = texts("eu-frankfurt", "tr-istanbul")
+	sa(s).Transfers[0].To = texts("EEA")
 	fr := *s.Jurisdictions["DE"]
 	fr.Code = "FR"
+	fr.Rules = map[string]*policy.Rule{"message": {Serve: texts("eu-frankfurt")}, "presence": {Serve: texts("eu-frankfurt")}, "profile": {}}
 	s.Jurisdictions["FR"] = &fr
 	s.Deployment.Issuers[0].Homes = texts("SA", "DE", "FR")
 	if _, problems := Compile(s, now); len(problems) > 0 {

@@ -141,12 +141,14 @@ func (b *builder) checkHosts(t *residency.Table) {
 			continue
 		}
 		for _, region := range t.Regions() {
-			var first residency.Decision
-			for n, home := range t.HomesOf(region.Name, r.Class) {
-				d := t.DecideRoute(i, residency.Query{Home: home, Entry: region.Name})
-				if n == 0 {
-					first = d
-				} else if !slices.Equal(first.Serve, d.Serve) {
+			var first *residency.Rule
+			for _, home := range t.HomesOf(region.Name, r.Class) {
+				rule := t.DecideRoute(i, residency.Query{Home: home, Entry: region.Name}).Rule
+				switch {
+				case rule == nil: // reported as a class without rule
+				case first == nil:
+					first = rule
+				case !slices.Equal(first.Serve, rule.Serve):
 					b.warn(b.set.Deployment.Classes[i].Pos, CodeHostDisagrees, "serve them by the same regions in the same order",
 						"class %s by host name: the homes of region %s are served by different regions: refused as no-home", r.Class, region.Name)
 				}
