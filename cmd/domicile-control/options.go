@@ -20,6 +20,7 @@ type options struct {
 	etcdPrefix                 string
 	etcdCert, etcdKey, etcdCA  string
 	xds, admin, api            string
+	adminHosts                 []string
 	cert, key, ca, trustDomain string
 	overlay                    string
 	logLevel                   slog.Level
@@ -30,7 +31,7 @@ var errHelp = errors.New("help was asked for")
 
 func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	o := &options{}
-	var endpoints, level string
+	var endpoints, hosts, level string
 	f := flag.NewFlagSet("domicile-control", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&endpoints, "etcd", "", "etcd endpoints, separated by commas: https://etcd-0:2379,https://etcd-1:2379")
@@ -40,6 +41,7 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.etcdCA, "etcd-ca", "", "authority that etcd's certificate must come from (PEM file)")
 	f.StringVar(&o.xds, "xds", "0.0.0.0:15010", "address for xDS (gRPC, mTLS)")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:15011", "loopback address for the admin API (plain HTTP)")
+	f.StringVar(&hosts, "admin-hosts", "", "names beside loopback addresses by which --admin may be addressed, separated by commas")
 	f.StringVar(&o.api, "api", "", "address for the admin API by mTLS; writes need a certificate of role operator; empty: none")
 	f.StringVar(&o.cert, "cert", "", "certificate of this replica, identity -/control/NAME (PEM file)")
 	f.StringVar(&o.key, "key", "", "key of --cert (PEM file)")
@@ -63,12 +65,18 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	if err := o.logLevel.UnmarshalText([]byte(level)); err != nil {
 		return nil, fmt.Errorf("--log-level %q: write debug, info, warn or error", level)
 	}
-	for e := range strings.SplitSeq(endpoints, ",") {
+	o.etcd, o.adminHosts = list(endpoints), list(hosts)
+	return o, o.check()
+}
+
+// list splits at commas; empty entries do not count.
+func list(s string) (out []string) {
+	for e := range strings.SplitSeq(s, ",") {
 		if e = strings.TrimSpace(e); e != "" {
-			o.etcd = append(o.etcd, e)
+			out = append(out, e)
 		}
 	}
-	return o, o.check()
+	return out
 }
 
 func (o *options) check() error {

@@ -71,7 +71,7 @@ func (p *plane) open(o *options) error {
 	p.control = control.New(control.Config{Store: p.store, Publisher: p.xds, Overlay: overlay, Log: p.log, Metrics: metrics})
 	p.grpc = grpc.NewServer(append(xds.ServerOptions(), grpc.Creds(credentials.NewTLS(xdsTLS)))...)
 	p.xds.Register(p.grpc)
-	cfg := api.Config{Control: p.control, Metrics: metrics, Log: p.log, Serving: p.serving.Load}
+	cfg := api.Config{Control: p.control, Metrics: metrics, Log: p.log, Serving: p.serving.Load, Hosts: o.adminHosts}
 	p.admin, p.remote = api.Admin(cfg), api.Remote(cfg, o.trustDomain)
 	if p.adminL, err = api.ListenLoopback(o.admin); err != nil {
 		return fmt.Errorf("--admin: %w", err)

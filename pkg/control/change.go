@@ -199,7 +199,7 @@ type Spread struct {
 // Await waits until every proxy that is connected here runs the policy of that
 // sequence, or a newer one, or until ctx ends, and tells how far it got.
 func (c *Controller) Await(ctx context.Context, sequence uint64) Spread {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		s, done := c.spread(sequence)
