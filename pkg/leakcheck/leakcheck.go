@@ -92,8 +92,12 @@ func (f Finding) String() string { return f.Where + ": " + f.Code + ": " + f.Mes
 // result means proved. The result is in the order of the configuration, without
 // duplicates, and the same for the same input.
 func Check(c Config, t *residency.Table, top *topology.Topology, region string) []Finding {
-	own, ok := top.Region(region)
-	if !ok || t == nil {
+	var own topology.Region
+	found := false
+	if top != nil {
+		own, found = top.Region(region)
+	}
+	if !found || t == nil {
 		return []Finding{{Code: NotJudged, Where: "region " + region, Message: "the region is not in the deployment, so nothing here is allowed"}}
 	}
 	k := newChecker(c, t, top, own)
