@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os/user"
 	"strconv"
 	"time"
 
@@ -43,7 +44,11 @@ func (b *by) flags(cmd *cobra.Command) {
 }
 
 func (b *by) query(a *app) url.Values {
-	q := url.Values{"author": {cmp.Or(b.author, a.Getenv("DOMICILE_AUTHOR"), a.Getenv("USER"))}}
+	author := cmp.Or(b.author, a.Getenv("DOMICILE_AUTHOR"), a.Getenv("USER"))
+	if u, err := user.Current(); err == nil && author == "" {
+		author = u.Username
+	}
+	q := url.Values{"author": {author}}
 	if b.message != "" {
 		q.Set("message", b.message)
 	}
@@ -273,7 +278,7 @@ func (a *app) historyText(w io.Writer, records []store.Record) {
 			message = fmt.Sprintf("(rollback to %d) %s", r.RollbackOf, message)
 		}
 		when := fmt.Sprintf("%s (%s ago)", r.At.UTC().Format("2006-01-02T15:04:05Z"), a.age(r.At))
-		t.Row(strconv.FormatUint(r.Sequence, 10), when, r.Author, show.Digest(r.Table), show.Digest(r.Bundle), message)
+		t.Row(strconv.FormatUint(r.Sequence, 10), when, orDash(r.Author), show.Digest(r.Table), show.Digest(r.Bundle), message)
 	}
 	t.Write(w)
 }

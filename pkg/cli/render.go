@@ -10,6 +10,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/envoy"
+	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
 type rendered struct {
@@ -36,9 +37,10 @@ func (a *app) renderCommand() *cobra.Command {
 would send it, after the same checks. Roles are gateway, sidecar and peer.
 
 With --bootstrap it prints one static file instead, with which an Envoy runs this
-policy without any control plane: envoy -c FILE. Its listeners need certificates:
-name them with the --node-cert, --node-key, --ca, --public-cert and --public-key
-flags (the paths are written into the file; domicile demo cert makes some).`,
+policy without any control plane: envoy -c FILE. Name its certificates with the
+--node-cert, --node-key, --ca, --public-cert and --public-key flags; the paths are
+written into the file. Without them the file holds throw-away certificates, keys
+included, which no other Envoy trusts: good for a look, not for service.`,
 		Example: `  domicile render policies --node eu-frankfurt/gateway
   domicile render policies --node eu-frankfurt/gateway --bootstrap \
     --node-cert cert.pem --node-key key.pem --ca ca.pem >envoy.json`,
@@ -49,9 +51,9 @@ flags (the paths are written into the file; domicile demo cert makes some).`,
 	f.StringVar(&node, "node", "", "REGION/ROLE, such as eu-frankfurt/gateway")
 	f.BoolVar(&bootstrap, "bootstrap", false, "print a static file that starts an Envoy")
 	f.StringVar(&spec.Admin, "admin", "127.0.0.1:9901", "host:port of Envoy's admin interface, with --bootstrap")
-	f.StringVar(&spec.Node.Certificate.File, "node-cert", "/etc/domicile/tls/cert.pem", "certificate of this Envoy, with --bootstrap")
-	f.StringVar(&spec.Node.Key.File, "node-key", "/etc/domicile/tls/key.pem", "its key")
-	f.StringVar(&spec.CA.File, "ca", "/etc/domicile/tls/ca.pem", "who may have signed a peer's certificate")
+	f.StringVar(&spec.Node.Certificate.File, "node-cert", "", "certificate of this Envoy, with --bootstrap")
+	f.StringVar(&spec.Node.Key.File, "node-key", "", "its key")
+	f.StringVar(&spec.CA.File, "ca", "", "who may have signed a peer's certificate")
 	f.StringVar(&spec.Public.Certificate.File, "public-cert", "", "certificate that users see (default: --node-cert)")
 	f.StringVar(&spec.Public.Key.File, "public-key", "", "its key (default: --node-key)")
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
@@ -75,15 +77,48 @@ flags (the paths are written into the file; domicile demo cert makes some).`,
 			return usage(cmd, "the deployment has no node %q%s", node, didYouMean(node, known, ""))
 		}
 		if bootstrap {
-			spec.ID, spec.Cluster, spec.TrustDomain = n.String()+"/static", n.Role, l.Topology.TrustDomain
-			if spec.Public.Certificate.File == "" {
-				spec.Public = spec.Node
+			spec.Cluster, spec.TrustDomain = n.Role, l.Topology.TrustDomain
+			if err := a.certificates(cmd, &spec, identity.ID{Region: n.Region, Role: n.Role, Name: "static"}); err != nil {
+				return err
 			}
 			return a.printBootstrap(spec, res)
 		}
 		return a.printResources(l, n, res)
 	})
 	return cmd
+}
+
+// certificates completes the bootstrap: what was named, or throw-away ones.
+func (a *app) certificates(cmd *cobra.Command, spec *envoy.BootstrapSpec, id identity.ID) error {
+	spec.ID = id.String()
+	named := 0
+	for _, f := range []string{spec.Node.Certificate.File, spec.Node.Key.File, spec.CA.File} {
+		if f != "" {
+			named++
+		}
+	}
+	switch {
+	case named != 0 && named != 3:
+		return usage(cmd, "--node-cert, --node-key and --ca go together")
+	case (spec.Public.Certificate.File == "") != (spec.Public.Key.File == ""):
+		return usage(cmd, "--public-cert and --public-key go together")
+	case named == 0:
+		authority, err := identity.NewAuthority(spec.TrustDomain)
+		if err != nil {
+			return exit.Errorf(exit.Findings, "make certificates: %w", err)
+		}
+		pem, err := authority.Issue(id, identity.Options{DNS: []string{"localhost"}})
+		if err != nil {
+			return exit.Errorf(exit.Findings, "make certificates: %w", err)
+		}
+		spec.Node = envoy.KeyPair{Certificate: envoy.PEM{Inline: string(pem.Cert)}, Key: envoy.PEM{Inline: string(pem.Key)}}
+		spec.CA = envoy.PEM{Inline: string(pem.CA)}
+		fmt.Fprintln(a.Err, "note: no certificates were named, so the file holds throw-away ones that no other Envoy trusts")
+	}
+	if spec.Public.Certificate.File == "" {
+		spec.Public = spec.Node
+	}
+	return nil
 }
 
 func nodeOf(cmd *cobra.Command, s string) (envoy.Node, error) {

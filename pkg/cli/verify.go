@@ -23,10 +23,9 @@ type verified struct {
 	Region   string              `json:"region"`
 	Findings []leakcheck.Finding `json:"findings"`
 	// What was judged, so that "no leak" in nothing cannot be mistaken for proof.
-	Listeners   int    `json:"listeners"`
-	RouteTables int    `json:"routeTables"`
-	Clusters    int    `json:"clusters"`
-	Policy      string `json:"policy"`
+	Listeners int    `json:"listeners"`
+	Clusters  int    `json:"clusters"`
+	Policy    string `json:"policy"`
 }
 
 // mostDump bounds a configuration dump, in bytes.
@@ -142,7 +141,7 @@ func judgeDump(cmd *cobra.Command, l *local, dump []byte, where string) (*verifi
 	v := &verified{
 		versioned: v1(), Node: node, Region: where, Policy: l.Table.Digest(),
 		Findings:  leakcheck.Check(cfg, l.Table, l.Topology, where),
-		Listeners: len(cfg.Listeners), Clusters: len(cfg.Clusters), RouteTables: len(cfg.Routes),
+		Listeners: len(cfg.Listeners), Clusters: len(cfg.Clusters),
 	}
 	if v.Findings == nil {
 		v.Findings = []leakcheck.Finding{}
@@ -155,7 +154,7 @@ func judgeDump(cmd *cobra.Command, l *local, dump []byte, where string) (*verifi
 
 func (a *app) verifyOutput(v *verified) error {
 	err := a.emit(v, func(w io.Writer) {
-		judged := fmt.Sprintf("%s, %s, %s judged in %s, policy %s", show.Count(v.Listeners, "listener"), show.Count(v.RouteTables, "route table"),
+		judged := fmt.Sprintf("%s and %s judged in %s, policy %s", show.Count(v.Listeners, "listener"),
 			show.Count(v.Clusters, "cluster"), show.Line(v.Region), show.Digest(v.Policy))
 		if len(v.Findings) == 0 {
 			fmt.Fprintf(w, "No leak found: %s.\n", judged)

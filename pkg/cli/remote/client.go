@@ -22,7 +22,7 @@ import (
 
 const (
 	// AskTime bounds a question: who does not answer in it is unreachable.
-	AskTime = 4500 * time.Millisecond
+	AskTime = 4 * time.Second
 	// mostAnswer bounds an answer, in bytes.
 	mostAnswer = 256 << 20
 )
@@ -78,6 +78,9 @@ func (c *Client) Call(ctx context.Context, most time.Duration, path string, quer
 	var unverified *tls.CertificateVerificationError
 	if errors.As(err, &unverified) {
 		return nil, exit.Errorf(exit.Forbidden, "control plane %s: its certificate does not verify: %w (next: name the signer with --ca)", c.Base, unverified.Err)
+	}
+	if ctx.Err() != nil {
+		return nil, exit.Errorf(exit.Unreachable, "control plane %s is unreachable: no answer in %s", c.Base, most)
 	}
 	return nil, exit.Errorf(exit.Unreachable, "control plane %s is unreachable: %w", c.Base, Cause(err))
 }

@@ -1,0 +1,205 @@
+// Package explain says what a policy decides and why. It is pure.
+package explain
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/domicile-dev/domicile/pkg/cli/show"
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/residency"
+)
+
+// Policy is what is asked.
+type Policy struct {
+	Set    *policy.Set
+	Table  *residency.Table
+	Places map[[2]string]policy.Pos // where each rule stands, by home and class
+	Bundle string                   // digest
+	Shown  func(file string) string // a policy file's path for people
+}
+
+// Rule is where the rule stands.
+type Rule struct {
+	File string `json:"file"`
+	Line int    `json:"line"`
+}
+
+// Basis is what the author cited.
+type Basis struct {
+	ID       string `json:"id"`
+	Citation string `json:"citation,omitempty"`
+}
+
+// Explanation is a decision and where it comes from; its fields are a contract.
+type Explanation struct {
+	FormatVersion string   `json:"formatVersion"`
+	Allowed       bool     `json:"allowed"`
+	Reason        string   `json:"reason"` // "" when allowed
+	Region        string   `json:"region"` // that serves; "" when denied
+	Serve         []string `json:"serve"`  // regions that may serve, in order
+	Entry         string   `json:"entry"`
+	Entries       []string `json:"entries"` // regions whose gateways may take the request
+	Home          string   `json:"home"`
+	Class         string   `json:"class"`
+	Down          []string `json:"down"`
+	// Rule is null where no rule decided: a default denial.
+	Rule   *Rule   `json:"rule"`
+	Basis  []Basis `json:"basis"`
+	Policy string  `json:"policy"` // the table's digest
+	Bundle string  `json:"bundle"`
+
+	status      int
+	title       string
+	whenDown    string
+	cache       *residency.Cache
+	maxAge      time.Duration
+	enforcement string
+}
+
+// Explain asks the policy and gathers the reasons. A question without an entry
+// is asked for the first that may take it.
+func Explain(p Policy, q residency.Query, version string) *Explanation {
+	if q.Entry == "" {
+		q.Entry = firstEntry(p.Table, q)
+	}
+	d := p.Table.Decide(q)
+	e := &Explanation{
+		FormatVersion: version, Allowed: d.Allowed(), Reason: string(d.Reason), Region: d.Region, Serve: orEmpty(d.Serve),
+		Entry: q.Entry, Entries: []string{}, Home: q.Home, Class: q.Class, Down: orEmpty(q.Down), Basis: []Basis{},
+		Policy: p.Table.Digest(), Bundle: p.Bundle, status: d.Reason.Status(), title: d.Reason.Title(),
+	}
+	if d.Rule == nil {
+		return e
+	}
+	e.Serve, e.Entries = orEmpty(d.Rule.Serve), orEmpty(d.Rule.Entry)
+	e.cache, e.maxAge = d.Rule.Cache, d.Rule.MaxAge
+	if at, ok := p.Places[[2]string{q.Home, q.Class}]; ok {
+		e.Rule = &Rule{p.Shown(at.File), at.Line}
+	}
+	if d.Allowed() {
+		e.whenDown = whenDown(p.Table, q, d)
+	}
+	if j := p.Set.Jurisdictions[q.Home]; j != nil {
+		e.Basis, e.enforcement = basisOf(p.Set, j, q.Class), j.Enforcement
+	}
+	return e
+}
+
+// firstEntry is the entry of a question that names none: the serving region
+// itself where it may take users, else the first that may.
+func firstEntry(t *residency.Table, q residency.Query) string {
+	r := t.Decide(q).Rule
+	if r == nil || len(r.Entry) == 0 {
+		return ""
+	}
+	for _, s := range r.Serve {
+		if slices.Contains(r.Entry, s) {
+			return s
+		}
+	}
+	return r.Entry[0]
+}
+
+// whenDown asks the table what happens when the serving region is lost too.
+func whenDown(t *residency.Table, q residency.Query, d residency.Decision) string {
+	q.Down = append(slices.Clone(q.Down), d.Region)
+	next := t.Decide(q)
+	if next.Allowed() {
+		return fmt.Sprintf("%s serves", next.Region)
+	}
+	return fmt.Sprintf("refused with %d %s; no other region serves", next.Reason.Status(), next.Reason)
+}
+
+// basisOf lists what the author cited, with the law file's words for it.
+func basisOf(set *policy.Set, j *policy.Jurisdiction, class string) []Basis {
+	out := []Basis{}
+	rule := j.Rules[class]
+	if rule == nil {
+		return out
+	}
+	for _, b := range rule.Basis {
+		row := Basis{ID: b.Value}
+		for _, l := range j.Laws {
+			if law := set.Laws[l.Value]; law != nil {
+				if art, ok := law.Articles[b.Value]; ok {
+					row.Citation = art.Citation
+				}
+			}
+		}
+		out = append(out, row)
+	}
+	return out
+}
+
+// Text writes it for people: the decision in one sentence, then the reasons.
+func (e *Explanation) Text(w io.Writer) {
+	who := fmt.Sprintf("%s data of users at home in %s", show.Line(e.Class), show.Line(e.Home))
+	if e.Allowed {
+		fmt.Fprintf(w, "ALLOWED  %s is served by %s, through %s.\n\n", who, e.Region, e.Entry)
+	} else {
+		fmt.Fprintf(w, "DENIED  %s is refused with %d %s: %s.\n\n", who, e.status, e.Reason, e.title)
+	}
+	row := func(label, format string, args ...any) {
+		fmt.Fprintf(w, "  %-8s %s\n", label, show.Line(fmt.Sprintf(format, args...)))
+	}
+	row("who", "home %s", e.Home)
+	row("what", "class %s", e.Class)
+	switch {
+	case len(e.Serve) > 0:
+		row("where", "served by %s", strings.Join(e.Serve, ", then "))
+		row("", "may enter through %s", orNone(e.Entries))
+	case e.Rule != nil:
+		row("where", "nowhere")
+	}
+	if e.cache != nil {
+		row("", "%s may be cached in %s for %s", strings.Join(e.cache.Fields, ", "), strings.Join(e.cache.Edges, ", "), show.Duration(e.cache.TTL))
+	}
+	if e.maxAge > 0 {
+		row("", "sessions end after %s at most", show.Duration(e.maxAge))
+	}
+	if len(e.Down) > 0 {
+		row("down", "%s", strings.Join(e.Down, ", "))
+	}
+	if e.whenDown != "" {
+		fmt.Fprintf(w, "  if %s is down: %s\n", e.Region, e.whenDown)
+	}
+	switch {
+	case e.Rule != nil:
+		row("why", "rule %s:%d", e.Rule.File, e.Rule.Line)
+	default:
+		row("why", "default deny: no rule allows it")
+	}
+	for _, b := range e.Basis {
+		switch {
+		case b.Citation != "":
+			row("basis", "%s: %s (as the author cited it)", b.ID, b.Citation)
+		case b.ID == "chosen":
+			row("basis", "chosen by the operator")
+		default:
+			row("basis", "%s", b.ID)
+		}
+	}
+	if e.enforcement == "observe" {
+		row("mode", "observe: NOT ENFORCED")
+	}
+	row("policy", "table %s", e.Policy)
+	row("", "bundle %s", e.Bundle)
+}
+
+func orNone(list []string) string {
+	if len(list) == 0 {
+		return "no region"
+	}
+	return strings.Join(list, ", ")
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
