@@ -229,7 +229,7 @@ func TestRolloutT28RandomSequences(t *testing.T) {
 		p.connect(false)
 		p.publish(worlds[0].target())
 		for range rapid.IntRange(1, 60).Draw(t, "events") {
-			switch rapid.SampledFrom([]string{"ack", "ack", "ack", "nack", "publish", "again", "wait", "lose", "move"}).Draw(t, "event") {
+			switch rapid.SampledFrom([]string{"ack", "ack", "ack", "nack", "publish", "again", "wait", "ask", "lose", "move"}).Draw(t, "event") {
 			case "ack":
 				p.step(true)
 			case "nack":
@@ -246,6 +246,11 @@ func TestRolloutT28RandomSequences(t *testing.T) {
 				p.publish(last.target(worlds...))
 			case "wait":
 				p.now = p.now.Add(3 * time.Second)
+				p.pump()
+			case "ask": // Envoy made a listener anew and has forgotten its routes
+				name := rapid.SampledFrom([]string{"gateway", "peer"}).Draw(t, "name")
+				delete(p.have[routes], name)
+				p.rollout.subscribe(routes, &discovery.DeltaDiscoveryRequest{ResourceNamesSubscribe: []string{name}})
 				p.pump()
 			case "lose": // an answer may be lost on the way: the proxy has applied it
 				if len(p.pending) > 0 && rapid.Bool().Draw(t, "applied") {
@@ -382,5 +387,76 @@ func TestRolloutResumedWaitsForListeners(t *testing.T) {
 				t.Errorf("%s is sent before the listeners are known", typeURLs[out.kind])
 			}
 		}
+	}
+}
+
+// A revocation that says nothing about a route configuration of the target
+// leaves it alone until the target itself is due.
+func TestRolloutRevokeWithoutRoute(t *testing.T) {
+	p := ran(t, before)
+	target := after.target(before)
+	revoke := target.Revoke
+	target.Revoke = func(from string) *Snapshot {
+		s := revoke(from)
+		s.Resources[RouteType] = slices.DeleteFunc(s.Resources[RouteType], func(r Resource) bool { return r.Name == "peer" })
+		return s
+	}
+	p.publish(target)
+	out := p.pending[0]
+	if out.kind != routes || len(out.changes) != 1 || out.changes[0].name != "gateway" || out.changes[0].to == nil {
+		t.Errorf("the revocation is %v", out.changes)
+	}
+}
+
+// What is on its way does not answer a subscription that came after it.
+func TestSubscriptionAgainInFlight(t *testing.T) {
+	p := newFakeProxy(t)
+	p.connect(false)
+	p.publish(before.target())
+	for len(p.pending) > 0 && p.pending[0].kind != routes {
+		p.step(true)
+	}
+	p.rollout.subscribe(routes, &discovery.DeltaDiscoveryRequest{ResourceNamesSubscribe: []string{"peer"}})
+	p.pump()
+	if n := len(p.pending); n != 2 || len(p.pending[1].changes) != 1 || p.pending[1].changes[0].name != "peer" {
+		t.Fatalf("%d responses are on their way", n)
+	}
+	p.settle()
+	p.mustHave(before)
+}
+
+// T27: a client that skips an answer is sent again what it skipped.
+func TestAnswerT27Skipped(t *testing.T) {
+	p := newFakeProxy(t)
+	p.connect(false)
+	p.publish(place("SA", "riyadh").target())
+	p.step(true) // filters
+	p.publish(place("DE", "frankfurt").target())
+	var last *response
+	for _, out := range p.pending {
+		if out.kind == clusters {
+			last = out
+		}
+	}
+	p.pending = nil
+	p.apply(last)
+	p.rollout.answer(clusters, &discovery.DeltaDiscoveryRequest{ResponseNonce: last.nonce}, p.now)
+	p.pump()
+	var removed []string
+	for range 20 {
+		for _, out := range p.pending {
+			for _, c := range out.changes {
+				if out.kind == clusters && c.to == nil {
+					removed = append(removed, c.name)
+				}
+			}
+		}
+		if len(p.pending) == 0 {
+			break
+		}
+		p.step(true)
+	}
+	if want := []string{"live/SA@riyadh", "message@riyadh"}; !slices.Equal(removed, want) {
+		t.Errorf("removed %v, want %v", removed, want)
 	}
 }

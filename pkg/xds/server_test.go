@@ -92,6 +92,7 @@ func TestPublishT33Equal(t *testing.T) {
 		h.publish(before)
 		c := h.join(gw, nil)
 		c.got()
+		plan := h.server.groups[eu].plan.Load()
 		for range 1000 {
 			same := before.target(before)
 			for _, list := range same.Final.Resources {
@@ -100,6 +101,7 @@ func TestPublishT33Equal(t *testing.T) {
 			h.server.Publish(map[Group]*Target{eu: same})
 		}
 		equal(t, "equal targets", c.got(), []string(nil))
+		equal(t, "the plan is the same", h.server.groups[eu].plan.Load() == plan, true)
 		renamed := before.target(before)
 		renamed.Final.Table = "another digest"
 		h.server.Publish(map[Group]*Target{eu: renamed})
