@@ -331,9 +331,10 @@ func TestBundlesAndHistoryComeFromTheStore(t *testing.T) {
 }
 
 func TestAPolicyIsCompiledOnceUntilItLapses(t *testing.T) {
-	var builds atomic.Int64
+	var builds, last atomic.Int64
 	build := func(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
 		builds.Add(1)
+		last.Store(time.Now().UnixNano())
 		return buildText(files, at, strict)
 	}
 	runWith(t, build, func(t *testing.T, s *stand) {
@@ -350,6 +351,9 @@ func TestAPolicyIsCompiledOnceUntilItLapses(t *testing.T) {
 		s.wantInForce(1, lines...)
 		if n := builds.Load(); n != 2 {
 			t.Errorf("%d builds after the lapse", n)
+		}
+		if at := time.Unix(0, last.Load()); !at.Before(boundary) {
+			t.Errorf("the lapse was compiled at %v, for %v", at, boundary)
 		}
 		// What was compiled for the loop was not checked as new work is.
 		if _, err := s.apply(nil, "serve SA sa"); err != nil {

@@ -20,7 +20,8 @@ import (
 //	store: watch ended         as lost; watch again after a pause
 //	a fetch ended well         compile, check, publish or refuse; onBundle
 //	a fetch ended badly        refuse, fetch again after a pause
-//	the clock reached a lapse  compile the bundle in force again, publish; onWake
+//	a lapse comes near         compile the bundle in force for it; onWake
+//	the clock reached a lapse  publish that; onWake
 //	shutdown                   stop; what was published stays with the proxies
 //
 // Apply and Rollback are not in the list: they write to the store, and the loop
@@ -36,6 +37,9 @@ const (
 	// longestSleep bounds how long the loop trusts its timer: after a suspended
 	// machine or a stepped clock the wall clock is read again this soon.
 	longestSleep = 30 * time.Second
+	// readiness is how long before a lapse its policy is made, so that the
+	// publication is not late by the time that takes.
+	readiness = 30 * time.Second
 )
 
 // loop is the state that Run's goroutine owns.
@@ -59,7 +63,8 @@ type loop struct {
 	// What the clock will bring; zero: nothing.
 	watchAt time.Time // watch the store again
 	fetchAt time.Time // fetch head again
-	lapseAt time.Time // compile the policy in force again
+	readyAt time.Time // compile the policy in force for lapseAt
+	lapseAt time.Time // compile the policy in force again, and publish
 }
 
 // inForce is the policy that the proxies are given.
@@ -216,7 +221,8 @@ func (l *loop) onBundle(f fetched) {
 		l.refuse(f.record, *why)
 		return
 	}
-	l.compiledAt, l.lapseAt = at, p.next
+	l.compiledAt = at
+	l.lapsesAt(p.next)
 	l.good = &inForce{record: f.record, bundle: f.bundle, policy: p, since: l.now()}
 	l.publish()
 	l.log.Info("policy in force", "sequence", f.record.Sequence, "bundle", f.record.Bundle, "table", p.table.Digest(), "next_boundary", p.next)
@@ -231,8 +237,21 @@ func (l *loop) onWake(ctx context.Context) {
 	if l.due(l.fetchAt) {
 		l.fetch(ctx)
 	}
-	if l.due(l.lapseAt) {
+	switch {
+	case l.due(l.lapseAt):
 		l.onLapse()
+	case l.due(l.readyAt):
+		l.readyAt = time.Time{}
+		if p, _ := l.compile(l.good.bundle, l.lapseAt, false); p != nil { // if not, onLapse will say why
+			l.warm(p)
+		}
+	}
+}
+
+func (l *loop) lapsesAt(t time.Time) {
+	l.lapseAt, l.readyAt = t, time.Time{}
+	if !t.IsZero() {
+		l.readyAt = t.Add(-readiness)
 	}
 }
 
@@ -248,7 +267,8 @@ func (l *loop) onLapse() {
 		l.refuse(l.good.record, *why)
 		return
 	}
-	l.compiledAt, l.lapseAt = at, p.next
+	l.compiledAt = at
+	l.lapsesAt(p.next)
 	was := l.good.policy.table.Digest()
 	next := *l.good
 	next.policy = p
@@ -293,7 +313,7 @@ func (l *loop) refuse(r store.Record, why Refusal) {
 // sleep sets the timer to the next thing that the clock brings.
 func (l *loop) sleep() {
 	d := longestSleep
-	for _, t := range []time.Time{l.watchAt, l.fetchAt, l.lapseAt} {
+	for _, t := range []time.Time{l.watchAt, l.fetchAt, l.readyAt, l.lapseAt} {
 		if !t.IsZero() {
 			d = min(d, t.Sub(l.now()))
 		}
