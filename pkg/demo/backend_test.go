@@ -163,7 +163,7 @@ func TestGRPCHealth(t *testing.T) {
 }
 
 func TestMessages(t *testing.T) {
-	homes := map[string]string{"badr": "SA", "deniz": "TR"}
+	homes := map[string]string{"badr": "SA", "deniz": "TR", "noor": "BH"}
 	directory := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for user, home := range homes {
 			if r.URL.Path == "/v1/directory/"+identity.UserHash(testKey, user) {
@@ -195,6 +195,9 @@ func TestMessages(t *testing.T) {
 	if resp, body := send(`{"to": "badr", "text": "hi"}`); resp.StatusCode != 200 || body["delivered"] != true {
 		t.Errorf("same home: %d %v", resp.StatusCode, body)
 	}
+	if resp, body := send(`{"to": "noor", "text": "hi"}`); resp.StatusCode != 200 || body["delivered"] != true {
+		t.Errorf("other home of the same region: %d %v", resp.StatusCode, body)
+	}
 	if resp, body := send("no message"); resp.StatusCode != 200 || body["body"] != "no message" {
 		t.Errorf("echo: %d %v", resp.StatusCode, body)
 	}
@@ -222,7 +225,7 @@ func TestStatsByClass(t *testing.T) {
 	b := startBackend(t, "", "")
 	for path, user := range map[string]string{
 		"/v1/messages": "a", "/v1/messages/1": "a", "/v1/messagesfoo": "a", "/v1/profiles/x": "a", "/v1/friends/x": "a",
-		"/v1/login": "a", "/ws": "a", "/": "", "/__statsx": "",
+		"/v1/login": "a", "/ws": "a", "/": "", "/__statsx": "", "/healthz": "a",
 	} {
 		b.do(t, b.client(false), b.request(t, "GET", path, "", user, ""))
 	}
@@ -253,7 +256,7 @@ func startBackend(t *testing.T, agent, egress string) *runningBackend {
 	done := make(chan error, 1)
 	go func() {
 		done <- Backend(ctx, BackendConfig{
-			Region: "me-riyadh", Listen: addr, Agent: agent, Egress: egress, Key: testKey, Log: slog.New(slog.DiscardHandler),
+			Region: "me-riyadh", Listen: addr, Agent: agent, Egress: egress, Homes: []string{"SA", "BH"}, Key: testKey, Log: slog.New(slog.DiscardHandler),
 		})
 	}()
 	t.Cleanup(func() {

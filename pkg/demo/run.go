@@ -55,6 +55,7 @@ type demo struct {
 // every process and removes every file that it made. It returns nil when it was
 // ready and was ended by ctx. Errors have an ExitCode.
 func Run(ctx context.Context, o Options) (err error) {
+	started := time.Now()
 	d := &demo{Options: o}
 	if err := d.check(ctx); err != nil {
 		return err
@@ -71,7 +72,6 @@ func Run(ctx context.Context, o Options) (err error) {
 	// Deferred last, so the processes are gone before their files are.
 	defer func() { err = errors.Join(err, d.sup.stop()) }()
 
-	started := time.Now()
 	ready, err := d.start(ctx)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/identity"
@@ -104,7 +105,8 @@ func (d *demo) startRegion(r regionPlan, ready *ReadyRegion) error {
 	ready.PIDs.Envoy, ready.PIDs.Agent = gateway.pid, agent.pid
 	for service, addr := range r.backends {
 		backend, err := d.sup.start(name+"-"+fileName(service), d.self, "demo-backend", "--region", r.name, "--listen", addr,
-			"--agent", "http://"+r.agent, "--egress", "http://"+r.listen.Egress, "--key", d.place.path(fileUsersKey))
+			"--agent", "http://"+r.agent, "--egress", "http://"+r.listen.Egress, "--key", d.place.path(fileUsersKey),
+			"--homes", strings.Join(d.homesOf(r.name), ","))
 		if err != nil {
 			return err
 		}
@@ -113,11 +115,23 @@ func (d *demo) startRegion(r regionPlan, ready *ReadyRegion) error {
 	return nil
 }
 
+// homesOf lists the homes whose messages a region serves first.
+func (d *demo) homesOf(region string) []string {
+	routes := d.release.Set.Deployment.Classes
+	i := slices.IndexFunc(routes, func(c policy.ClassRoute) bool {
+		return c.Subject == "caller" && (c.Path == "/v1/messages" || c.PathPrefix == "/v1/messages")
+	})
+	if i < 0 {
+		return nil
+	}
+	return d.release.Table.HomesOf(region, routes[i].Class)
+}
+
 // startEnvoy starts one Envoy. The short, immediate drain is what closes the
 // sessions that a policy forbids within seconds.
 func (d *demo) startEnvoy(id identity.ID) (*child, error) {
 	return d.sup.start(envoyName(id), d.envoy, "-c", d.bootstrapFile(id), "--concurrency", "1",
-		"--drain-time-s", "1", "--drain-strategy", "immediate", "--disable-hot-restart", "--log-level", "warn")
+		"--drain-time-s", "0", "--drain-strategy", "immediate", "--disable-hot-restart", "--log-level", "warn")
 }
 
 // probe is one thing that must be so before the demo is ready.

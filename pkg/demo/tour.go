@@ -3,6 +3,7 @@ package demo
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -119,9 +120,13 @@ func (d *demo) tour(took time.Duration) {
 		p("  curl -i %s%s -H 'x-domicile-home: %s'", gateways[t.entry], t.path, t.home)
 		p("")
 	}
-	p("More users:    domicile demo token --user NAME --home HOME --dir %s", d.place.dir)
-	p("What runs:     domicile status --dir %s", d.place.dir)
-	p("Another law:   domicile apply DIRECTORY --dir %s", d.place.dir)
-	p("The logs:      %s", d.place.path(dirLogs))
+	self := "domicile"
+	if strings.Contains(os.Args[0], "/") {
+		self = os.Args[0] // it is not on PATH: show what was typed
+	}
+	p("More users:      %s demo token --user NAME --home HOME --dir %s", self, d.place.dir)
+	p("What runs:       %s status --dir %s", self, d.place.dir)
+	p("Other policies:  %s apply DIRECTORY --dir %s", self, d.place.dir)
+	p("Logs:            %s", d.place.path(dirLogs))
 	p("Ctrl-C stops all of it and removes its files.")
 }
