@@ -256,6 +256,34 @@ func TestT16CompactionDuringWatch(t *testing.T) {
 	storetest.UntilHead(t, events, storetest.Publish(t, s, head.Sequence, 9))
 }
 
+// The list was read, then all falls silent before the watch is open.
+func TestT15SilentBetweenListAndWatch(t *testing.T) {
+	s, m := start(t)
+	head := storetest.Publish(t, s, 0, 1)
+	l := newLine(t, m.Endpoints()[0])
+	watching := open(t, Config{Endpoints: []string{l.URL()}})
+	k := &slowReads{watching.client.KV, make(chan struct{}), make(chan struct{})}
+	watching.client.KV = k
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	events := watching.Watch(ctx)
+	<-k.read
+	l.set(false, true)
+	go func() { // from here on reads are only as slow as the line
+		close(k.release)
+		for range k.read {
+		}
+	}()
+	storetest.UntilHead(t, events, head)
+	storetest.UntilLost(t, events)
+	l.set(false, false)
+	storetest.UntilHead(t, events, head)
+	stop()
+	for range events {
+	}
+	close(k.read)
+}
+
 // The connection stays, but nothing comes back: no error ever tells.
 func TestT15SilentServerIsNoticed(t *testing.T) {
 	s, m := start(t)

@@ -66,8 +66,8 @@ func (w *watcher) run(ctx context.Context) {
 // returns whether the etcd watch worked, so that starting again is no hurry to
 // avoid.
 func (w *watcher) follow(ctx context.Context) (worked bool) {
-	var probing sync.WaitGroup
-	defer probing.Wait()
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 
@@ -80,8 +80,14 @@ func (w *watcher) follow(ctx context.Context) (worked bool) {
 	revision := start.revision
 	// Progress notifications move the point from which the client resumes after
 	// a broken connection, so that a compaction in between does not reach it.
-	changes := w.s.client.Watch(clientv3.WithRequireLeader(ctx), w.s.headKey(),
-		clientv3.WithRev(revision+1), clientv3.WithProgressNotify(), clientv3.WithCreatedNotify())
+	// The call waits for the server's word, so it must not hold up the probes: a
+	// store that dies between the read above and this would never be missed.
+	opened := make(chan clientv3.WatchChan, 1)
+	helpers.Go(func() {
+		opened <- w.s.client.Watch(clientv3.WithRequireLeader(ctx), w.s.headKey(),
+			clientv3.WithRev(start.revision+1), clientv3.WithProgressNotify(), clientv3.WithCreatedNotify())
+	})
+	var changes clientv3.WatchChan
 
 	type probe struct {
 		found
@@ -93,6 +99,7 @@ func (w *watcher) follow(ctx context.Context) (worked bool) {
 	defer tick.Stop()
 	for {
 		select {
+		case changes = <-opened:
 		case c, open := <-changes:
 			if !open || c.Err() != nil {
 				return worked
@@ -105,7 +112,7 @@ func (w *watcher) follow(ctx context.Context) (worked bool) {
 			}
 		case <-tick.C:
 			handled := w.handled
-			probing.Go(func() {
+			helpers.Go(func() {
 				f, err := w.look(ctx)
 				probes <- probe{f, err, handled}
 			})

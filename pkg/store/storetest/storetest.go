@@ -53,7 +53,20 @@ func Run(t *testing.T, open func(t *testing.T) Target) {
 		"lost and back":    testLostAndBack,
 		"watch while lost": testWatchWhileLost,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+		t.Run(name, func(t *testing.T) {
+			target := open(t)
+			// A test that ends while the store is stopped must not fail the others.
+			stopped := false
+			start, stop := target.Start, target.Stop
+			target.Start = func(t *testing.T) { start(t); stopped = false }
+			target.Stop = func(t *testing.T) { stop(t); stopped = true }
+			defer func() {
+				if stopped {
+					start(t)
+				}
+			}()
+			test(t, target)
+		})
 	}
 }
 
