@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/demo/backend"
 	"github.com/domicile-dev/domicile/pkg/store/etcd/embedded"
 )
 
@@ -96,7 +97,7 @@ func certCommand() *cobra.Command {
 
 // BackendCommand is the hidden command that runs one sample backend.
 func BackendCommand() *cobra.Command {
-	var cfg BackendConfig
+	var cfg backend.Config
 	var key string
 	cmd := &cobra.Command{
 		Use: "demo-backend", Hidden: true, Args: noArgs,
@@ -105,7 +106,7 @@ func BackendCommand() *cobra.Command {
 			if cfg.Key, err = readHashKey(key); err != nil {
 				return err
 			}
-			return Backend(cmd.Context(), cfg)
+			return backend.Run(cmd.Context(), cfg)
 		},
 	}
 	cmd.Flags().StringVar(&cfg.Region, "region", "", "region that it says it is in")

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/agent"
+	"github.com/domicile-dev/domicile/pkg/demo/backend"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -35,27 +36,11 @@ func TestMain(m *testing.M) {
 	case "envoy":
 		fake(fakeEnvoy(ctx))
 	}
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case "fake-sleeper":
-			fmt.Println("asleep")
-			<-ctx.Done()
-			os.Exit(0)
-		case "fake-stubborn":
-			signal.Ignore(syscall.SIGTERM)
-			fmt.Println("asleep")
-			select {}
-		case "fake-failure":
-			fmt.Println("it broke")
-			os.Exit(3)
-		case "fake-demo":
-			fake(fakeDemo())
-		case "whole-demo":
-			fake(Run(ctx, Options{
-				Dir: os.Args[2], ReadyFile: os.Args[3], Out: os.Stdout, Err: os.Stderr,
-				Binaries: os.Args[4], Envoy: filepath.Join(os.Args[4], "envoy"),
-			}))
-		}
+	if len(os.Args) > 1 && os.Args[1] == "whole-demo" {
+		fake(Run(ctx, Options{
+			Dir: os.Args[2], ReadyFile: os.Args[3], Out: os.Stdout, Err: os.Stderr,
+			Binaries: os.Args[4], Envoy: filepath.Join(os.Args[4], "envoy"),
+		}))
 	}
 	stop()
 	os.Exit(m.Run())
@@ -98,7 +83,7 @@ func fakeDomicile(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return Backend(ctx, BackendConfig{
+		return backend.Run(ctx, backend.Config{
 			Region: flagOf("region"), Listen: flagOf("listen"), Agent: flagOf("agent"), Egress: flagOf("egress"), Key: key, Log: slog.Default(),
 		})
 	}
@@ -197,23 +182,6 @@ func fakeEnvoy(ctx context.Context) error {
 	}
 	admin := boot.Admin.Address.SocketAddress
 	return serve(ctx, fmt.Sprintf("%s:%d", admin.Address, admin.PortValue), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-}
-
-// fakeDemo starts three children, prints their ids, and waits to be killed.
-func fakeDemo() error {
-	s := newSupervisor(os.Args[2], func(string) {})
-	exe, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	for _, kind := range []string{"fake-sleeper", "fake-stubborn", "fake-sleeper"} {
-		c, err := s.start(kind, exe, kind)
-		if err != nil {
-			return err
-		}
-		fmt.Println(c.pid)
-	}
-	select {}
 }
 
 // gone waits until a process has ended; one that nobody has reaped yet counts.

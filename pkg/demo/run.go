@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/demo/supervise"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/release"
@@ -46,8 +47,8 @@ type demo struct {
 	*plan
 	release *release.Release
 	place   *place
-	ports   ports
-	sup     *supervisor
+	ports   supervise.Ports
+	sup     *supervise.Supervisor
 	key     []byte // of identity.UserHash
 }
 
@@ -64,13 +65,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		return &exitError{2, err}
 	}
 	defer func() { err = errors.Join(err, d.place.close()) }()
-	defer d.ports.release()
+	defer d.ports.Release()
 	if err := d.prepare(); err != nil {
 		return err
 	}
-	d.sup = newSupervisor(d.place.path(dirLogs), func(s string) { fmt.Fprintln(d.Err, "demo:", s) })
+	d.sup = supervise.New(d.place.path(dirLogs), func(s string) { fmt.Fprintln(d.Err, "demo:", s) })
 	// Deferred last, so the processes are gone before their files are.
-	defer func() { err = errors.Join(err, d.sup.stop()) }()
+	defer func() { err = errors.Join(err, d.sup.Stop()) }()
 
 	ready, err := d.start(ctx)
 	if err != nil {
@@ -132,7 +133,7 @@ func (d *demo) problem(p policy.Problem) {
 
 // prepare writes every file that the processes need.
 func (d *demo) prepare() (err error) {
-	if d.plan, err = makePlan(d.release.Set.Deployment, d.place.sockets, d.ports.take); err != nil {
+	if d.plan, err = makePlan(d.release.Set.Deployment, d.place.sockets, d.ports.Take); err != nil {
 		return err
 	}
 	private, public, err := newIssuerKey()

@@ -15,9 +15,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/domicile-dev/domicile/pkg/demo/supervise"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/policy"
 )
+
+// maxAnswer bounds what is read of the control plane's answers, in bytes.
+const maxAnswer = 1 << 20
 
 // start starts all processes at once, applies the policies and waits until all
 // of it serves.
@@ -48,12 +52,12 @@ func (d *demo) start(ctx context.Context) (*Ready, error) {
 		}
 		return nil
 	}()
-	if dead := d.firstDead(); dead != nil && errors.Is(err, errDead) {
-		d.sup.tail(d.Err, dead.name)
-		return nil, &exitError{1, fmt.Errorf("start demo: %s has ended: %v", dead.name, dead.err)}
+	if dead := d.sup.Dead(); dead != nil && errors.Is(err, errDead) {
+		d.sup.Tail(d.Err, dead.Name)
+		return nil, &exitError{1, fmt.Errorf("start demo: %s has ended: %v", dead.Name, dead.Err())}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		d.sup.tail(d.Err, "control")
+		d.sup.Tail(d.Err, "control")
 		return nil, &exitError{4, fmt.Errorf("start demo: %s is not ready after %v", what, readyTimeout)}
 	}
 	if err != nil {
@@ -64,19 +68,19 @@ func (d *demo) start(ctx context.Context) (*Ready, error) {
 
 // startAll starts the processes and notes their ids.
 func (d *demo) startAll(ready *Ready) error {
-	etcd, err := d.sup.start("etcd", d.self, "demo-etcd", "--data", d.place.path(dirEtcd),
+	etcd, err := d.sup.Start("etcd", d.self, "demo-etcd", "--data", d.place.path(dirEtcd),
 		"--client", "http://"+d.etcdClient, "--peer", "http://"+d.etcdPeer)
 	if err != nil {
 		return err
 	}
 	certs := func(name string) string { return d.place.path(dirCerts, "control", name) }
-	control, err := d.sup.start("control", d.control, "--etcd", "http://"+d.etcdClient, "--xds", d.xds, "--admin", d.admin,
+	control, err := d.sup.Start("control", d.control, "--etcd", "http://"+d.etcdClient, "--xds", d.xds, "--admin", d.admin,
 		"--cert", certs(identity.CertFile), "--key", certs(identity.KeyFile), "--ca", certs(identity.CAFile),
 		"--trust-domain", d.trustDomain, "--overlay", d.place.path(fileOverlay))
 	if err != nil {
 		return err
 	}
-	ready.PIDs.Etcd, ready.PIDs.Control = etcd.pid, control.pid
+	ready.PIDs.Etcd, ready.PIDs.Control = etcd.PID, control.PID
 	for _, r := range d.regions {
 		rr := ready.Regions[r.name]
 		if err := d.startRegion(r, &rr); err != nil {
@@ -96,21 +100,21 @@ func (d *demo) startRegion(r regionPlan, ready *ReadyRegion) error {
 	if _, err := d.startEnvoy(sidecarID(r.name)); err != nil {
 		return err
 	}
-	agent, err := d.sup.start(name+"-agent", d.agent,
+	agent, err := d.sup.Start(name+"-agent", d.agent,
 		"--id", identity.ID{Region: r.name, Role: identity.RoleAgent, Name: "demo"}.String(),
 		"--socket", r.socket, "--listen", r.agent, "--directory", d.place.path(fileUsers))
 	if err != nil {
 		return err
 	}
-	ready.PIDs.Envoy, ready.PIDs.Agent = gateway.pid, agent.pid
+	ready.PIDs.Envoy, ready.PIDs.Agent = gateway.PID, agent.PID
 	for service, addr := range r.backends {
-		backend, err := d.sup.start(name+"-"+fileName(service), d.self, "demo-backend", "--region", r.name, "--listen", addr,
+		backend, err := d.sup.Start(name+"-"+fileName(service), d.self, "demo-backend", "--region", r.name, "--listen", addr,
 			"--agent", "http://"+r.agent, "--egress", "http://"+r.listen.Egress, "--key", d.place.path(fileUsersKey),
 			"--homes", strings.Join(d.homesOf(r.name), ","))
 		if err != nil {
 			return err
 		}
-		ready.Backends[service] = ReadyBackend{Address: addr, PID: backend.pid}
+		ready.Backends[service] = ReadyBackend{Address: addr, PID: backend.PID}
 	}
 	return nil
 }
@@ -129,8 +133,8 @@ func (d *demo) homesOf(region string) []string {
 
 // startEnvoy starts one Envoy. The short, immediate drain is what closes the
 // sessions that a policy forbids within seconds.
-func (d *demo) startEnvoy(id identity.ID) (*child, error) {
-	return d.sup.start(envoyName(id), d.envoy, "-c", d.bootstrapFile(id), "--concurrency", "1",
+func (d *demo) startEnvoy(id identity.ID) (*supervise.Child, error) {
+	return d.sup.Start(envoyName(id), d.envoy, "-c", d.bootstrapFile(id), "--concurrency", "1",
 		"--drain-time-s", "0", "--drain-strategy", "immediate", "--disable-hot-restart", "--log-level", "warn")
 }
 
@@ -165,7 +169,7 @@ var errDead = errors.New("a process has ended")
 func (d *demo) wait(ctx context.Context, ok func(context.Context) bool) error {
 	var dead bool
 	done := poll(ctx, func() bool {
-		dead = d.firstDead() != nil
+		dead = d.sup.Dead() != nil
 		return dead || ok(ctx)
 	})
 	switch {
@@ -173,17 +177,6 @@ func (d *demo) wait(ctx context.Context, ok func(context.Context) bool) error {
 		return errDead
 	case !done:
 		return ctx.Err()
-	}
-	return nil
-}
-
-func (d *demo) firstDead() *child {
-	d.sup.mu.Lock()
-	defer d.sup.mu.Unlock()
-	for _, c := range d.sup.children {
-		if !c.alive() {
-			return c
-		}
 	}
 	return nil
 }
@@ -264,7 +257,7 @@ func (d *demo) post(ctx context.Context, target string, archive []byte) (again b
 		return true, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	switch {
 	case err != nil:
 		return true, err

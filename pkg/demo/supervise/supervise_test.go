@@ -1,4 +1,4 @@
-package demo
+package supervise
 
 import (
 	"bufio"
@@ -20,15 +20,15 @@ func TestStopEndsEverybody(t *testing.T) {
 	var pids []int
 	for _, kind := range []string{"fake-sleeper", "fake-stubborn", "fake-sleeper"} {
 		c := startFake(t, s, kind, kind+strconv.Itoa(len(pids)))
-		awaitLog(t, s, c.name, "asleep")
-		group, err := syscall.Getpgid(c.pid)
+		awaitLog(t, s, c.Name, "asleep")
+		group, err := syscall.Getpgid(c.PID)
 		if err != nil || group != syscall.Getpgrp() {
 			t.Errorf("%s is in process group %d, want the demo's %d (%v)", kind, group, syscall.Getpgrp(), err)
 		}
-		pids = append(pids, c.pid)
+		pids = append(pids, c.PID)
 	}
 	begun := time.Now()
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	if d := time.Since(begun); d > termTimeout+killTimeout {
@@ -39,12 +39,12 @@ func TestStopEndsEverybody(t *testing.T) {
 			t.Errorf("process %d outlived stop", pid)
 		}
 	}
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Errorf("second stop: %v", err)
 	}
 	if exe, err := os.Executable(); err != nil {
 		t.Fatal(err)
-	} else if _, err := s.start("late", exe, "fake-sleeper"); err == nil {
+	} else if _, err := s.Start("late", exe, "fake-sleeper"); err == nil {
 		t.Error("a child was started after stop")
 	}
 	if got := reports(); len(got) != 0 {
@@ -61,21 +61,21 @@ func TestADeadChildIsReportedOnceAndNotRestarted(t *testing.T) {
 	if !poll(ctx, func() bool { return len(reports()) > 0 }) {
 		t.Fatal("nobody told")
 	}
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	got := reports()
 	if len(got) != 1 || !strings.Contains(got[0], "broken") || !strings.Contains(got[0], "exit status 3") {
 		t.Errorf("reports: %v", got)
 	}
-	if c.alive() || other.err != nil {
-		t.Errorf("broken alive: %v; other ended with %v", c.alive(), other.err)
+	if c.Alive() || other.Err() != nil {
+		t.Errorf("broken alive: %v; other ended with %v", c.Alive(), other.Err())
 	}
 	if len(s.children) != 2 {
 		t.Errorf("%d children were started, want 2", len(s.children))
 	}
 	var out strings.Builder
-	s.tail(&out, "broken")
+	s.Tail(&out, "broken")
 	if !strings.Contains(out.String(), "it broke") {
 		t.Errorf("tail: %q", out.String())
 	}
@@ -89,12 +89,12 @@ func TestChildrenOutliveThreads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var children []*child
+	var children []*Child
 	for i := range 4 {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-			c, err := s.start("c"+strconv.Itoa(i), exe, "fake-sleeper")
+			c, err := s.Start("c"+strconv.Itoa(i), exe, "fake-sleeper")
 			if err != nil {
 				t.Error(err)
 				return
@@ -104,17 +104,17 @@ func TestChildrenOutliveThreads(t *testing.T) {
 		wg.Wait()
 	}
 	for _, c := range children {
-		awaitLog(t, s, c.name, "asleep")
-		if !c.alive() {
-			t.Errorf("%s died with a thread: %v", c.name, c.err)
+		awaitLog(t, s, c.Name, "asleep")
+		if !c.Alive() {
+			t.Errorf("%s died with a thread: %v", c.Name, c.Err())
 		}
 	}
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range children {
-		if c.err != nil {
-			t.Errorf("%s did not end by SIGTERM: %v", c.name, c.err)
+		if c.Err() != nil {
+			t.Errorf("%s did not end by SIGTERM: %v", c.Name, c.Err())
 		}
 	}
 }
@@ -158,16 +158,16 @@ func TestSIGKILLOfTheDemoLeavesNobody(t *testing.T) {
 }
 
 func TestPorts(t *testing.T) {
-	var a, b ports
-	defer a.release()
-	defer b.release()
+	var a, b Ports
+	defer a.Release()
+	defer b.Release()
 	seen := map[string]bool{}
 	for i := range 3 * blockSize {
 		p := &a
 		if i%2 == 1 {
 			p = &b
 		}
-		addr, err := p.take()
+		addr, err := p.Take()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,17 +182,17 @@ func TestPorts(t *testing.T) {
 	}
 }
 
-func testSupervisor(t *testing.T) (*supervisor, func() []string) {
+func testSupervisor(t *testing.T) (*Supervisor, func() []string) {
 	t.Helper()
 	var mu sync.Mutex
 	var reports []string
-	s := newSupervisor(t.TempDir(), func(r string) {
+	s := New(t.TempDir(), func(r string) {
 		mu.Lock()
 		defer mu.Unlock()
 		reports = append(reports, r)
 	})
 	t.Cleanup(func() {
-		if err := s.stop(); err != nil {
+		if err := s.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -203,13 +203,13 @@ func testSupervisor(t *testing.T) (*supervisor, func() []string) {
 	}
 }
 
-func startFake(t *testing.T, s *supervisor, kind, name string) *child {
+func startFake(t *testing.T, s *Supervisor, kind, name string) *Child {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := s.start(name, exe, kind)
+	c, err := s.Start(name, exe, kind)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func startFake(t *testing.T, s *supervisor, kind, name string) *child {
 }
 
 // awaitLog waits until a child has said something.
-func awaitLog(t *testing.T, s *supervisor, name, word string) {
+func awaitLog(t *testing.T, s *Supervisor, name, word string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()

@@ -1,4 +1,4 @@
-package demo
+package backend
 
 import (
 	"context"

@@ -1,4 +1,11 @@
-package demo
+// Package supervise starts processes that must not outlive the one that starts
+// them, and gives out loopback ports for them.
+//
+// Children stay in the starter's process group. They end with it, however it
+// ends: Stop sends SIGTERM and then SIGKILL, and where Stop never runs the kernel
+// kills them. Nothing is restarted; a child that ends by itself is reported once.
+// A Supervisor is safe for concurrent use, Ports are not. Linux only.
+package supervise
 
 import (
 	"context"
@@ -14,24 +21,32 @@ import (
 	"time"
 )
 
-// How long stop waits: for children to end by themselves, and after SIGKILL.
-// Both together stay below the ten seconds that the demo has.
+// How long Stop waits: for children to end by themselves, and after SIGKILL.
+// Both together stay below the ten seconds that a demo has.
 const (
 	termTimeout = 6 * time.Second
 	killTimeout = 2 * time.Second
 )
 
-// child is one process of the demo.
-type child struct {
-	name string
-	pid  int
+// Child is one process.
+type Child struct {
+	Name string
+	PID  int
 	proc *os.Process
 	done chan struct{} // closed when the process has been reaped
 	err  error         // how it ended; read after done
 }
 
-// alive tells whether the process still runs.
-func (c *child) alive() bool {
+// Err says how the process ended; nil when it runs or ended with status 0.
+func (c *Child) Err() error {
+	if c.Alive() {
+		return nil
+	}
+	return c.err
+}
+
+// Alive tells whether the process still runs.
+func (c *Child) Alive() bool {
 	select {
 	case <-c.done:
 		return false
@@ -40,9 +55,8 @@ func (c *child) alive() bool {
 	}
 }
 
-// supervisor starts the demo's processes and ends them. They stay in the demo's
-// process group. It restarts nothing, and a child that dies is reported once.
-type supervisor struct {
+// Supervisor starts processes and ends them.
+type Supervisor struct {
 	logs   string // directory of NAME.log
 	report func(string)
 
@@ -50,7 +64,7 @@ type supervisor struct {
 	idle   chan struct{} // closed when the starting thread has ended
 
 	mu       sync.Mutex
-	children []*child
+	children []*Child
 	stopping bool
 }
 
@@ -59,19 +73,22 @@ type order struct {
 	err chan error
 }
 
-func newSupervisor(logs string, report func(string)) *supervisor {
-	s := &supervisor{logs: logs, report: report, orders: make(chan order), idle: make(chan struct{})}
+// New returns a supervisor that keeps its children's output in a directory, as
+// NAME.log, and reports a child's unexpected end. Stop it.
+func New(logs string, report func(string)) *Supervisor {
+	s := &Supervisor{logs: logs, report: report, orders: make(chan order), idle: make(chan struct{})}
 	go s.startAll()
 	return s
 }
 
-// startAll starts every child from one OS thread that lives as long as the demo.
+// startAll starts every child from one OS thread that lives as long as the
+// supervisor.
 // The kernel sends Pdeathsig when the *thread* that made the child ends, not the
 // process; the Go runtime ends and reuses threads as it likes, so a child started
 // from an ordinary goroutine could be killed at any time. A goroutine that never
 // unlocks its thread keeps it, and the thread ends with this function, or with
 // the process: killed by SIGKILL too, it takes all children along.
-func (s *supervisor) startAll() {
+func (s *Supervisor) startAll() {
 	defer close(s.idle)
 	runtime.LockOSThread()
 	for o := range s.orders {
@@ -79,8 +96,8 @@ func (s *supervisor) startAll() {
 	}
 }
 
-// start runs a program with its output in NAME.log.
-func (s *supervisor) start(name, path string, args ...string) (*child, error) {
+// Start runs a program with its output in NAME.log.
+func (s *Supervisor) Start(name, path string, args ...string) (*Child, error) {
 	log, err := os.OpenFile(filepath.Join(s.logs, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -93,24 +110,24 @@ func (s *supervisor) start(name, path string, args ...string) (*child, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
-		return nil, fmt.Errorf("start %s: the demo stops", name)
+		return nil, fmt.Errorf("start %s: everything is being stopped", name)
 	}
 	o := order{cmd: cmd, err: make(chan error, 1)}
 	s.orders <- o
 	if err := <-o.err; err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	c := &child{name: name, pid: cmd.Process.Pid, proc: cmd.Process, done: make(chan struct{})}
+	c := &Child{Name: name, PID: cmd.Process.Pid, proc: cmd.Process, done: make(chan struct{})}
 	s.children = append(s.children, c)
 	go s.wait(c, cmd)
 	return c, nil
 }
 
-func (s *supervisor) wait(c *child, cmd *exec.Cmd) {
+func (s *Supervisor) wait(c *Child, cmd *exec.Cmd) {
 	c.err = cmd.Wait()
 	close(c.done)
-	// Ctrl-C reaches the whole process group at once: give the demo a moment to
-	// learn of it before a child's end counts as news.
+	// Ctrl-C reaches the whole process group at once: give this process a moment
+	// to learn of it before a child's end counts as news.
 	time.Sleep(300 * time.Millisecond)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,13 +136,13 @@ func (s *supervisor) wait(c *child, cmd *exec.Cmd) {
 		if c.err != nil {
 			how = c.err.Error()
 		}
-		s.report(fmt.Sprintf("%s (pid %d) has ended: %s; it is not restarted. Its log: %s", c.name, c.pid, how, filepath.Join(s.logs, c.name+".log")))
+		s.report(fmt.Sprintf("%s (pid %d) has ended: %s; it is not restarted. Its log: %s", c.Name, c.PID, how, filepath.Join(s.logs, c.Name+".log")))
 	}
 }
 
-// stop ends all children, by SIGTERM and then by SIGKILL, and returns when none
+// Stop ends all children, by SIGTERM and then by SIGKILL, and returns when none
 // is left. It is safe to call twice.
-func (s *supervisor) stop() error {
+func (s *Supervisor) Stop() error {
 	s.mu.Lock()
 	first := !s.stopping
 	s.stopping = true
@@ -141,8 +158,8 @@ func (s *supervisor) stop() error {
 	}
 	var errs []error
 	for _, c := range children {
-		if c.alive() {
-			errs = append(errs, fmt.Errorf("stop %s: pid %d does not end", c.name, c.pid))
+		if c.Alive() {
+			errs = append(errs, fmt.Errorf("stop %s: pid %d does not end", c.Name, c.PID))
 		}
 	}
 	return errors.Join(errs...)
@@ -150,7 +167,7 @@ func (s *supervisor) stop() error {
 
 // signalAll tells whether all have ended within the time. Process.Signal knows
 // whether the process has been reaped, so no stranger with its pid is hit.
-func signalAll(children []*child, sig syscall.Signal, within time.Duration) bool {
+func signalAll(children []*Child, sig syscall.Signal, within time.Duration) bool {
 	for _, c := range children {
 		_ = c.proc.Signal(sig) // an error says that it has ended
 	}
@@ -166,8 +183,20 @@ func signalAll(children []*child, sig syscall.Signal, within time.Duration) bool
 	return true
 }
 
-// tail copies the end of a child's log, for the report of a failed start.
-func (s *supervisor) tail(w io.Writer, name string) {
+// Dead returns a child that has ended, the first that was started, or nil.
+func (s *Supervisor) Dead() *Child {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.children {
+		if !c.Alive() {
+			return c
+		}
+	}
+	return nil
+}
+
+// Tail copies the end of a child's log, for the report of a failed start.
+func (s *Supervisor) Tail(w io.Writer, name string) {
 	const most = 4 << 10
 	data, err := os.ReadFile(filepath.Join(s.logs, name+".log"))
 	if err != nil || len(data) == 0 {

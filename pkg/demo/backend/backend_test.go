@@ -1,4 +1,4 @@
-package demo
+package backend
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -246,29 +247,34 @@ type runningBackend struct {
 // startBackend runs a backend of me-riyadh until the test ends.
 func startBackend(t *testing.T, agent, egress string) *runningBackend {
 	t.Helper()
-	var p ports
-	t.Cleanup(p.release)
-	addr, err := p.take()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	addr := free.Addr().String()
+	free.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- Backend(ctx, BackendConfig{
+		done <- Run(ctx, Config{
 			Region: "me-riyadh", Listen: addr, Agent: agent, Egress: egress, Homes: []string{"SA", "BH"}, Key: testKey, Log: slog.New(slog.DiscardHandler),
 		})
 	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Backend: %v", err)
+			t.Errorf("Run: %v", err)
 		}
 	})
-	wait, stop := context.WithTimeout(t.Context(), 10*time.Second)
-	defer stop()
-	if !poll(wait, func() bool { return listens(addr)(wait) }) {
-		t.Fatal("the backend does not listen")
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the backend does not listen: %v", err)
+		}
 	}
 	return &runningBackend{url: "http://" + addr, stop: cancel}
 }

@@ -1,4 +1,4 @@
-package demo
+package supervise
 
 import (
 	"errors"
@@ -17,17 +17,17 @@ const (
 	blockSize = 100
 )
 
-// ports hands out free loopback ports. It claims them in blocks, each by an
-// abstract Unix socket that the kernel drops when the demo dies, however it
-// dies, so two demos that start at once never pick the same port.
-type ports struct {
+// Ports hands out free loopback ports. It claims them in blocks, each by an
+// abstract Unix socket that the kernel drops when the process dies, however
+// it dies, so two demos that start at once never pick the same port.
+type Ports struct {
 	claims []net.Listener
 	next   int
 	end    int
 }
 
-// take returns a free 127.0.0.1:P.
-func (p *ports) take() (string, error) {
+// Take returns a free 127.0.0.1:P.
+func (p *Ports) Take() (string, error) {
 	for {
 		for ; p.next < p.end; p.next++ {
 			addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(p.next))
@@ -44,7 +44,7 @@ func (p *ports) take() (string, error) {
 	}
 }
 
-func (p *ports) claim() error {
+func (p *Ports) claim() error {
 	blocks := (lastPort - firstPort) / blockSize
 	start := rand.IntN(blocks)
 	for i := range blocks {
@@ -60,8 +60,8 @@ func (p *ports) claim() error {
 	return errors.New("find ports: no free loopback ports between 20000 and 32000")
 }
 
-// release gives the claims back.
-func (p *ports) release() {
+// Release gives the claims back.
+func (p *Ports) Release() {
 	for _, l := range p.claims {
 		l.Close()
 	}

@@ -1,4 +1,11 @@
-package demo
+// Package backend is a sample IM backend for the demo and for tests: HTTP,
+// WebSocket, gRPC health, profiles in memory, and messages that leave through
+// the region's egress when they are for another home.
+//
+// It trusts the x-domicile headers, as a backend behind Domicile may, and counts
+// every request that reaches it, so that a test can see what did and what did
+// not. It stores nothing on disk.
+package backend
 
 import (
 	"bytes"
@@ -35,8 +42,8 @@ const (
 // maxBody bounds what a backend reads of a body or a WebSocket message, in bytes.
 const maxBody = 1 << 20
 
-// BackendConfig is a sample IM backend.
-type BackendConfig struct {
+// Config of a backend.
+type Config struct {
 	Region string
 	Listen string // host:port for HTTP/1.1 and HTTP/2 with prior knowledge
 	// Agent is the URL of the region's agent, asked where a user is at home.
@@ -48,18 +55,16 @@ type BackendConfig struct {
 	// in the region. They are those of the policy at the demo's start.
 	Homes []string
 	Key   []byte // of identity.UserHash
-	Log    *slog.Logger
+	Log   *slog.Logger
 }
 
-// Backend runs a sample IM backend until ctx ends. It trusts the x-domicile
-// headers, as a backend behind Domicile may, and counts every request that
-// reaches it, so that a test can see what did and what did not.
-func Backend(ctx context.Context, cfg BackendConfig) error {
+// Run serves until ctx ends; then it closes its WebSockets and streams.
+func Run(ctx context.Context, cfg Config) error {
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listen %s: %w", cfg.Listen, err)
 	}
-	b := newBackend(ctx, cfg)
+	b := newServer(ctx, cfg)
 	srv := &http.Server{
 		Handler:           b,
 		Protocols:         new(http.Protocols),
@@ -90,8 +95,8 @@ func Backend(ctx context.Context, cfg BackendConfig) error {
 	return nil
 }
 
-type backend struct {
-	BackendConfig
+type server struct {
+	Config
 	ctx     context.Context // of the process: long-lived streams end with it
 	rpc     *grpc.Server
 	client  *http.Client
@@ -102,9 +107,9 @@ type backend struct {
 	profiles map[string]map[string]any
 }
 
-func newBackend(ctx context.Context, cfg BackendConfig) *backend {
-	b := &backend{
-		BackendConfig: cfg, ctx: ctx, rpc: grpc.NewServer(),
+func newServer(ctx context.Context, cfg Config) *server {
+	b := &server{
+		Config: cfg, ctx: ctx, rpc: grpc.NewServer(),
 		client: &http.Client{
 			Timeout:       10 * time.Second,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -117,7 +122,7 @@ func newBackend(ctx context.Context, cfg BackendConfig) *backend {
 
 // ServeHTTP dispatches by the path as it arrived: a mux would clean it, and what
 // the backend sees is what a test wants to know.
-func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (b *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(headerRegion, b.Region)
 	if r.URL.Path == "/__stats" {
 		writeJSON(w, http.StatusOK, b.snapshot())
@@ -169,7 +174,7 @@ func classOf(path string, isGRPC bool) string {
 	return "other"
 }
 
-func (b *backend) count(user, class string) {
+func (b *server) count(user, class string) {
 	if user == "" {
 		user = "-"
 	}
@@ -181,7 +186,7 @@ func (b *backend) count(user, class string) {
 	b.stats[user][class]++
 }
 
-func (b *backend) snapshot() map[string]map[string]int {
+func (b *server) snapshot() map[string]map[string]int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	out := make(map[string]map[string]int, len(b.stats))
@@ -192,7 +197,7 @@ func (b *backend) snapshot() map[string]map[string]int {
 }
 
 // describe is what every answer says: who serves, and what arrived.
-func (b *backend) describe(r *http.Request) map[string]any {
+func (b *server) describe(r *http.Request) map[string]any {
 	path, query, _ := strings.Cut(r.RequestURI, "?")
 	out := map[string]any{
 		"region": b.Region, "user": r.Header.Get(headerUser), "method": r.Method, "path": path, "headers": flatten(r.Header, r.Host),
@@ -221,7 +226,7 @@ func flatten(h http.Header, host string) map[string]string {
 
 // socket answers each text message with REGION:MESSAGE until either side ends.
 // Each message counts, so that a test sees what arrives on an old socket.
-func (b *backend) socket(w http.ResponseWriter, r *http.Request, user string) {
+func (b *server) socket(w http.ResponseWriter, r *http.Request, user string) {
 	b.sockets.Add(1)
 	defer b.sockets.Done()
 	// A demo has no origin of its own to insist on.
@@ -251,7 +256,7 @@ func (b *backend) socket(w http.ResponseWriter, r *http.Request, user string) {
 }
 
 // profile serves and merges profiles.
-func (b *backend) profile(w http.ResponseWriter, r *http.Request, user string) {
+func (b *server) profile(w http.ResponseWriter, r *http.Request, user string) {
 	var change map[string]any
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
@@ -274,7 +279,7 @@ func (b *backend) profile(w http.ResponseWriter, r *http.Request, user string) {
 	writeJSON(w, http.StatusOK, out)
 }
 
-func (b *backend) merge(user string, change map[string]any) map[string]any {
+func (b *server) merge(user string, change map[string]any) map[string]any {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := b.profiles[user]
@@ -291,7 +296,7 @@ func (b *backend) merge(user string, change map[string]any) map[string]any {
 // message delivers to users with the sender's home or another one that is served
 // here, and sends what is for others out through the egress, whose answer the
 // sender gets: nothing is lost silently.
-func (b *backend) message(w http.ResponseWriter, r *http.Request) {
+func (b *server) message(w http.ResponseWriter, r *http.Request) {
 	body, err := readBody(r)
 	if err != nil {
 		writeJSON(w, http.StatusBadRequest, map[string]any{"error": err.Error()})
@@ -326,7 +331,7 @@ func (b *backend) message(w http.ResponseWriter, r *http.Request) {
 }
 
 // together tells whether a message between users of two homes stays here.
-func (b *backend) together(from, to string) bool {
+func (b *server) together(from, to string) bool {
 	if from == "" || to == "" {
 		return false
 	}
@@ -334,7 +339,7 @@ func (b *backend) together(from, to string) bool {
 }
 
 // homeOf asks the region's agent; "" means that the directory does not know.
-func (b *backend) homeOf(ctx context.Context, user string) (string, error) {
+func (b *server) homeOf(ctx context.Context, user string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.Agent+"/v1/directory/"+identity.UserHash(b.Key, user), nil)
 	if err != nil {
 		return "", err
@@ -360,7 +365,7 @@ func (b *backend) homeOf(ctx context.Context, user string) (string, error) {
 
 // forward sends a message out and relays the answer. Only what the egress needs
 // to judge goes along; the sender's token does not.
-func (b *backend) forward(w http.ResponseWriter, r *http.Request, body []byte) error {
+func (b *server) forward(w http.ResponseWriter, r *http.Request, body []byte) error {
 	req, err := http.NewRequestWithContext(r.Context(), http.MethodPost, b.Egress+"/v1/messages", bytes.NewReader(body))
 	if err != nil {
 		return err
