@@ -54,7 +54,7 @@ func (d *demo) start(ctx context.Context) (*Ready, error) {
 	}()
 	if dead := d.sup.Dead(); dead != nil && errors.Is(err, errDead) {
 		d.sup.Tail(d.Err, dead.Name)
-		return nil, &exitError{1, fmt.Errorf("start demo: %s has ended: %v", dead.Name, dead.Err())}
+		return nil, &exitError{1, fmt.Errorf("start demo: %s has ended: %s", dead.Name, dead.How())}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		d.sup.Tail(d.Err, "control")

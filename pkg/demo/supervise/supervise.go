@@ -45,6 +45,17 @@ func (c *Child) Err() error {
 	return c.err
 }
 
+// How says in words how the process ended.
+func (c *Child) How() string {
+	switch {
+	case c.Alive():
+		return "it runs"
+	case c.err == nil:
+		return "exit status 0"
+	}
+	return c.err.Error()
+}
+
 // Alive tells whether the process still runs.
 func (c *Child) Alive() bool {
 	select {
@@ -132,11 +143,7 @@ func (s *Supervisor) wait(c *Child, cmd *exec.Cmd) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.stopping {
-		how := "exit status 0"
-		if c.err != nil {
-			how = c.err.Error()
-		}
-		s.report(fmt.Sprintf("%s (pid %d) has ended: %s; it is not restarted. Its log: %s", c.Name, c.PID, how, filepath.Join(s.logs, c.Name+".log")))
+		s.report(fmt.Sprintf("%s (pid %d) has ended: %s; it is not restarted. Its log: %s", c.Name, c.PID, c.How(), filepath.Join(s.logs, c.Name+".log")))
 	}
 }
 
