@@ -10,6 +10,7 @@ import (
 	uritemplatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
@@ -22,6 +23,12 @@ const (
 	userHeader    = "x-domicile-user"
 	entryHeader   = "x-domicile-entry"
 )
+
+// fromToken tells of the headers that are absent until a token is verified.
+func fromToken(name string) bool {
+	name = strings.ToLower(name)
+	return strings.HasPrefix(name, trustedPrefix) && name != entryHeader
+}
 
 // condition is what a match asks. Home and issuer, where set, are values that
 // the trusted headers must have.
@@ -49,66 +56,12 @@ func (k *checker) all(list ...condition) condition {
 	return out
 }
 
-// text is a string matcher as a regular expression; "" when it is of a kind
-// that cannot be read.
-func text(kind, value string, fold bool) string {
-	expr := ""
-	switch kind {
-	case "exact":
-		expr = regexp.QuoteMeta(value)
-	case "prefix":
-		expr = regexp.QuoteMeta(value) + `.*`
-	case "suffix":
-		expr = `.*` + regexp.QuoteMeta(value)
-	case "contains":
-		expr = `.*` + regexp.QuoteMeta(value) + `.*`
-	case "regex":
-		return `(?:` + value + `)`
-	}
-	if fold {
-		expr = `(?i)` + expr
-	}
-	return expr
-}
-
-func envoyText(m *matcherv3.StringMatcher) string {
-	switch p := m.GetMatchPattern().(type) {
-	case *matcherv3.StringMatcher_Exact:
-		return text("exact", p.Exact, m.GetIgnoreCase())
-	case *matcherv3.StringMatcher_Prefix:
-		return text("prefix", p.Prefix, m.GetIgnoreCase())
-	case *matcherv3.StringMatcher_Suffix:
-		return text("suffix", p.Suffix, m.GetIgnoreCase())
-	case *matcherv3.StringMatcher_Contains:
-		return text("contains", p.Contains, m.GetIgnoreCase())
-	case *matcherv3.StringMatcher_SafeRegex:
-		return text("regex", p.SafeRegex.GetRegex(), false)
-	}
-	return ""
-}
-
-func xdsText(m *xdsmatcherv3.StringMatcher) (expr, exact string) {
-	switch p := m.GetMatchPattern().(type) {
-	case *xdsmatcherv3.StringMatcher_Exact:
-		if !m.GetIgnoreCase() {
-			exact = p.Exact
-		}
-		return text("exact", p.Exact, m.GetIgnoreCase()), exact
-	case *xdsmatcherv3.StringMatcher_Prefix:
-		return text("prefix", p.Prefix, m.GetIgnoreCase()), ""
-	case *xdsmatcherv3.StringMatcher_Suffix:
-		return text("suffix", p.Suffix, m.GetIgnoreCase()), ""
-	case *xdsmatcherv3.StringMatcher_Contains:
-		return text("contains", p.Contains, m.GetIgnoreCase()), ""
-	case *xdsmatcherv3.StringMatcher_SafeRegex:
-		return text("regex", p.SafeRegex.GetRegex(), false), ""
-	}
-	return "", ""
-}
-
 // header is a condition on one header's value. exact is set where the value
 // must be equal to it.
 func (k *checker) header(name, expr, exact string) condition {
+	if k.anonymous && fromToken(name) {
+		return condition{f: k.None}
+	}
 	if expr == "" {
 		return condition{f: k.Unknown}
 	}
@@ -134,40 +87,23 @@ func (k *checker) header(name, expr, exact string) condition {
 	return condition{f: k.Unknown}
 }
 
-// segments is the language of a prefix that ends where a segment ends.
-func segments(prefix string) string {
-	return regexp.QuoteMeta(strings.TrimSuffix(prefix, "/")) + `(?:/.*)?`
-}
-
-// template is the language of a path template.
-func template(t, segment string) string {
-	var out []string
-	for _, s := range strings.Split(t, "/") {
-		if strings.HasPrefix(s, "{") && strings.HasSuffix(s, "}") {
-			out = append(out, segment)
-		} else {
-			out = append(out, regexp.QuoteMeta(s))
-		}
-	}
-	return strings.Join(out, "/")
-}
-
-// classFormula is the condition of a class route of the table. Whether a call
-// of a gRPC service that is no gRPC call belongs to the class is left open.
+// classFormula is the condition of a class route of the table. A gRPC service
+// is called by gRPC requests only; others on its path are of another class, or
+// of none.
 func (k *checker) classFormula(m residency.Match) *requests.Formula {
 	expr, is := "", k.Whole
 	switch {
 	case m.Path != "":
 		expr = regexp.QuoteMeta(m.Path)
 	case m.PathTemplate != "":
-		expr = template(m.PathTemplate, `[^/]+`)
+		expr = patterns.Template(m.PathTemplate, `[^/]+`)
 	case m.GRPCService != "":
-		expr = segments("/" + m.GRPCService)
-		is = k.InSet(requests.GRPC, []requests.Truth{requests.Yes, requests.Maybe})
+		expr = patterns.Segments("/" + m.GRPCService)
+		is = k.InSet(requests.GRPC, []requests.Truth{requests.Yes, requests.No})
 	case strings.Trim(m.PathPrefix, "/") == "":
 		expr = `.*`
 	default:
-		expr = segments(m.PathPrefix)
+		expr = patterns.Segments(m.PathPrefix)
 	}
 	f := k.And(k.InLanguage(k.Compile(expr, true)), is)
 	if m.Method != "" {
@@ -213,7 +149,7 @@ func (k *checker) pathMatch(m *routev3.RouteMatch) *requests.Formula {
 			return k.Unknown
 		}
 		// Envoy's variable takes fewer characters than a segment may have.
-		return k.And(k.Unknown, k.InLanguage(k.Compile(template(t.GetPathTemplate(), `[^/]+`), true)))
+		return k.And(k.Unknown, k.InLanguage(k.Compile(patterns.Template(t.GetPathTemplate(), `[^/]+`), true)))
 	default:
 		return k.Unknown
 	}
@@ -231,9 +167,9 @@ func (k *checker) headerMatch(h *routev3.HeaderMatcher) condition {
 		if !s.StringMatch.GetIgnoreCase() {
 			exact = s.StringMatch.GetExact()
 		}
-		c = k.header(h.GetName(), envoyText(s.StringMatch), exact)
+		c = k.header(h.GetName(), patterns.Envoy(s.StringMatch), exact)
 	case *routev3.HeaderMatcher_ExactMatch: //nolint:staticcheck // deprecated, but Envoy still obeys it
-		c = k.header(h.GetName(), text("exact", s.ExactMatch, false), s.ExactMatch)
+		c = k.header(h.GetName(), patterns.Text("exact", s.ExactMatch, false), s.ExactMatch)
 	}
 	if h.GetTreatMissingHeaderAsEmpty() {
 		return condition{f: k.Or(c.f, k.Unknown)}
@@ -250,7 +186,7 @@ func (k *checker) predicate(p *xdsmatcherv3.Matcher_MatcherList_Predicate) condi
 	case *xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_:
 		name := k.headerInput(t.SinglePredicate.GetInput())
 		if v := t.SinglePredicate.GetValueMatch(); v != nil && name != "" {
-			expr, exact := xdsText(v)
+			expr, exact := patterns.XDS(v)
 			return k.header(name, expr, exact)
 		}
 	case *xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher:

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 )
 
@@ -30,12 +31,15 @@ func (k *checker) listener(l *listenerv3.Listener) {
 	k.listenerFields(where, l)
 	for _, chain := range chains(l) {
 		k.known(where, chain)
-		isPeer := k.downstream(where, chain.GetTransportSocket())
+		role := gateway
+		if k.downstream(where, chain.GetTransportSocket()) {
+			role = peerGateway
+		}
 		for _, f := range chain.GetFilters() {
 			m, err := f.GetTypedConfig().UnmarshalNew()
 			switch cfg := m.(type) {
 			case *hcmv3.HttpConnectionManager:
-				k.manager(where, cfg, isPeer).prove()
+				k.manager(where, cfg, role).prove()
 			case *tcpproxyv3.TcpProxy:
 				for _, h := range k.tcpHits(where, cfg) {
 					k.report(Finding{
@@ -88,17 +92,73 @@ func (k *checker) downstream(where string, ts *corev3.TransportSocket) (isPeer b
 	return false
 }
 
+// managerRole is who sends to a connection manager.
+type managerRole int
+
+const (
+	gateway      managerRole = iota // anybody
+	peerGateway                     // other regions' Envoys, by their certificates
+	innerManager                    // this Envoy, through an internal listener
+)
+
 // managerWalk is one HTTP connection manager.
 type managerWalk struct {
 	*checker
 	where  string
-	isPeer bool
+	role   managerRole
 	hcm    *hcmv3.HttpConnectionManager
 	tables []*routev3.RouteConfiguration
 	token  *slot // verifies tokens; nil when there is none
 	agent  *slot // asks the agent; nil when there is none
 	// What was seen on the way decides what must be trusted.
 	forwards, callers bool
+	verifies          bool // the anonymous walk has passed a route with the token filter
+}
+
+// anonymousWalk is Envoy's first look at a route table, before any token is
+// verified: no request has a home then, its own headers of that name are gone.
+// The route that it finds says whether the token filter runs at all.
+type anonymousWalk struct {
+	*managerWalk
+	unverified *requests.Formula // requests that find a route without the token filter
+}
+
+// unverified is the condition of the requests whose token nobody verifies, so
+// that no home is ever known of them: they stay with the first route found.
+func (w *managerWalk) unverified(vh *routev3.VirtualHost, s scope) *requests.Formula {
+	if w.token == nil {
+		return w.None
+	}
+	a := &anonymousWalk{managerWalk: w, unverified: w.None}
+	w.anonymous = true
+	defer func() { w.anonymous = false }()
+	a.list(s, vh.GetRoutes())
+	w.matcher(vh.GetMatcher(), s, a.list)
+	return a.unverified
+}
+
+func (a *anonymousWalk) list(s scope, routes []*routev3.Route) {
+	rest := s.f
+	for _, r := range routes {
+		c := a.routeMatch(s.where, r.GetMatch())
+		in := routeIn{s, r}
+		in.configs = append(slices.Clone(s.configs), r.GetTypedPerFilterConfig())
+		if !a.inForce(a.token, in) {
+			a.unverified = a.Or(a.unverified, a.And(rest, c.f))
+			continue
+		}
+		a.verifies = true
+		rest = a.And(rest, a.Not(c.f))
+	}
+}
+
+// mayExclude tells whether what a branch takes is kept from those after it. On
+// the anonymous walk it need not be where the branch verifies no token: its
+// requests are counted already, and the formula stays simple.
+func (w *managerWalk) mayExclude() bool {
+	verifies := w.verifies
+	w.verifies = false
+	return !w.anonymous || verifies
 }
 
 // scope is what is known of the requests that come to one place in a route table.
@@ -108,6 +168,7 @@ type scope struct {
 	f            *requests.Formula
 	configs      []map[string]*anypb.Any // per-filter configuration, outermost first
 	mirrors      []*routev3.RouteAction_RequestMirrorPolicy
+	unverified   *requests.Formula // of these requests no home is ever known
 }
 
 // routeIn is a route and where it stands.
@@ -116,8 +177,8 @@ type routeIn struct {
 	*routev3.Route
 }
 
-func (k *checker) manager(where string, m *hcmv3.HttpConnectionManager, isPeer bool) *managerWalk {
-	w := &managerWalk{checker: k, where: where, isPeer: isPeer, hcm: m}
+func (k *checker) manager(where string, m *hcmv3.HttpConnectionManager, role managerRole) *managerWalk {
+	w := &managerWalk{checker: k, where: where, role: role, hcm: m}
 	k.known(where, m)
 	k.loggers(where, m.GetAccessLog())
 	for _, u := range m.GetUpgradeConfigs() {
@@ -153,14 +214,15 @@ func (w *managerWalk) prove() {
 
 type visitor func(s scope, routes []*routev3.Route)
 
-func (w *managerWalk) eachRoute(rc *routev3.RouteConfiguration, visit func(string, routeIn)) {
-	w.table(rc, func(s scope, routes []*routev3.Route) {
-		for i, r := range routes {
-			where := routeName(s.where, i, r)
-			w.known(where, r)
-			visit(where, routeIn{s, r})
-		}
-	})
+// enter judges what a route itself says and returns it with all that governs it.
+func (w *managerWalk) enter(s scope, i int, r *routev3.Route) routeIn {
+	in := routeIn{s, r}
+	in.where = routeName(s.where, i, r)
+	in.configs = append(slices.Clone(s.configs), r.GetTypedPerFilterConfig())
+	w.known(in.where, r)
+	w.perFilter(in.where, r.GetTypedPerFilterConfig())
+	w.added(in.where, r.GetRequestHeadersToAdd())
+	return in
 }
 
 // table visits every list of routes of a route table.
@@ -175,6 +237,11 @@ func (w *managerWalk) table(rc *routev3.RouteConfiguration, visit visitor) {
 			configs: []map[string]*anypb.Any{rc.GetTypedPerFilterConfig(), vh.GetTypedPerFilterConfig()},
 			mirrors: slices.Concat(rc.GetRequestMirrorPolicies(), vh.GetRequestMirrorPolicies()),
 		}
+		w.added(where, rc.GetRequestHeadersToAdd())
+		w.added(s.where, vh.GetRequestHeadersToAdd())
+		w.perFilter(where, rc.GetTypedPerFilterConfig())
+		w.perFilter(s.where, vh.GetTypedPerFilterConfig())
+		s.unverified = w.unverified(vh, s)
 		visit(s, vh.GetRoutes())
 		w.matcher(vh.GetMatcher(), s, visit)
 	}
@@ -190,9 +257,9 @@ func (k *checker) domains(list []string) *requests.Formula {
 		case d == "*":
 			return k.Whole
 		case d[:min(1, len(d))] == "*":
-			expr = text("suffix", d[1:], true)
+			expr = patterns.Text("suffix", d[1:], true)
 		case d[max(0, len(d)-1):] == "*":
-			expr = text("prefix", d[:len(d)-1], true)
+			expr = patterns.Text("prefix", d[:len(d)-1], true)
 		default:
 			expr = requests.HostRegex(d)
 		}
@@ -215,7 +282,7 @@ func (w *managerWalk) matcher(m *xdsmatcherv3.Matcher, s scope, visit visitor) {
 		for i, fm := range t.MatcherList.GetMatchers() {
 			c := w.predicate(fm.GetPredicate())
 			w.onMatch(fm.GetOnMatch(), s.narrow(w.checker, fmt.Sprintf("branch %d", i+1), c), visit)
-			if c.home+c.issuer == "" && !fm.GetOnMatch().GetKeepMatching() && total(fm.GetOnMatch()) {
+			if c.home+c.issuer == "" && !fm.GetOnMatch().GetKeepMatching() && total(fm.GetOnMatch()) && w.mayExclude() {
 				s.f = w.And(s.f, w.Not(c.f))
 			}
 		}
@@ -238,6 +305,9 @@ func (w *managerWalk) tree(t *xdsmatcherv3.Matcher_MatcherTree, s scope, visit v
 		w.unjudged(s.where, "a matcher of type %s", t.GetCustomMatch().GetTypedConfig().GetTypeUrl())
 	}
 	name, rest := w.headerInput(t.GetInput()), s
+	if w.anonymous && fromToken(name) {
+		return s
+	}
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		c := condition{f: w.Unknown}
 		if name != "" {
@@ -245,7 +315,7 @@ func (w *managerWalk) tree(t *xdsmatcherv3.Matcher_MatcherTree, s scope, visit v
 			if kindOf == "exact" {
 				exact = key
 			}
-			c = w.header(name, text(kindOf, key, false), exact)
+			c = w.header(name, patterns.Text(kindOf, key, false), exact)
 		}
 		w.onMatch(entries[key], s.narrow(w.checker, label(name, key), c), visit)
 		if c.home+c.issuer == "" && !entries[key].GetKeepMatching() && total(entries[key]) {

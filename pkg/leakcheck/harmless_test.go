@@ -14,6 +14,7 @@ import (
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/domicile-dev/domicile/pkg/residency"
@@ -60,6 +61,30 @@ func TestHarmless(t *testing.T) {
 			c.Clusters = append(c.Clusters, aggregate("message@tr>eu", "message@tr>eu"))
 		})},
 		{"half of the streams on another route", inList("gateway", "SA", before(share(to(isSocket(), "live/SA"))))},
+		{"agent asked behind an inner listener", plan{
+			list: func(table, home string, r []*routev3.Route) []*routev3.Route {
+				if home == "DE" {
+					r[3] = to(isProfile(), "guard")
+					if table == "peer" {
+						from(r[3], eu, tr)
+					}
+				}
+				return r
+			},
+			config: func(c *Config) { addGuard(c, false) },
+		}},
+		{"home map before the open branches", plan{vh: homesFirst, list: func(table, home string, r []*routev3.Route) []*routev3.Route {
+			if table == "gateway" && home == "DE" { // takes the open paths as well, but they never get here
+				return append(r[:5:5], to(below("/v1/login"), "peer@me-riyadh"), r[5])
+			}
+			return r
+		}, open: func(_ string, b []branch) []branch {
+			login := b[2].then.GetMatcher()
+			d := deny(prefix("/"))
+			d.TypedPerFilterConfig = map[string]*anypb.Any{"jwt": tokenless()}
+			login.OnNoMatch, b[0].then = act(d), act(d)
+			return b
+		}}},
 		{"redirect", inList("gateway", "SA", before(&routev3.Route{
 			Match: below("/old"), Action: &routev3.Route_Redirect{Redirect: &routev3.RedirectAction{}},
 		}))},

@@ -128,6 +128,8 @@ type checker struct {
 	hostAsked map[hostQuestion]residency.Decision
 	decoded   map[string]proto.Message
 
+	anonymous bool // what is walked now is a request without a verified token
+
 	findings []Finding
 	seen     map[Finding]bool
 }

@@ -140,6 +140,10 @@ func routeLeaks() []leak {
 			r[4].Match.Headers = nil
 			return r
 		}), NoClass},
+		{"gRPC path without gRPC", inList("gateway", "DE", func(r []*routev3.Route) []*routev3.Route {
+			r[2].Match.Grpc = nil
+			return r
+		}), NoClass},
 		{"method inverted", inList("gateway", "DE", func(r []*routev3.Route) []*routev3.Route {
 			r[4].Match.Headers[0].InvertMatch = true
 			return r
@@ -182,6 +186,42 @@ func routeLeaks() []leak {
 		{"agent not asked on the whole host", plan{vh: func(_ string, vh *routev3.VirtualHost) {
 			vh.TypedPerFilterConfig = map[string]*anypb.Any{"authz": pack(&routev3.FilterConfig{Disabled: true})}
 		}}, AgentBypassed},
+		{"agent guards a share only", plan{
+			list: func(table, home string, r []*routev3.Route) []*routev3.Route {
+				if table == "gateway" && home == "DE" {
+					r[3] = to(isProfile(), "guard")
+					r[3].GetRoute().RequestMirrorPolicies = []*routev3.RouteAction_RequestMirrorPolicy{{Cluster: "profile@eu"}}
+				}
+				return r
+			},
+			config: func(c *Config) { addGuard(c, false) },
+		}, AgentBypassed},
+		{"agent's guard stands open", plan{
+			list: func(table, home string, r []*routev3.Route) []*routev3.Route {
+				if table == "gateway" && home == "DE" {
+					r[3] = to(isProfile(), "guard")
+				}
+				return r
+			},
+			config: func(c *Config) { addGuard(c, true) },
+		}, AgentBypassed},
+		{"user written for the agent's guard", inList("gateway", "DE", func(r []*routev3.Route) []*routev3.Route {
+			r[3].RequestHeadersToAdd = []*corev3.HeaderValueOption{{Header: &corev3.HeaderValue{Key: "X-Domicile-User", Value: "%REQ(x-user)%"}}}
+			return r
+		}), HeaderTrust},
+		{"home written on the virtual host", plan{vh: func(_ string, vh *routev3.VirtualHost) {
+			vh.RequestHeadersToAdd = []*corev3.HeaderValueOption{{Header: &corev3.HeaderValue{Key: "x-domicile-home", Value: "SA"}}}
+		}}, HeaderTrust},
+		{"home map first, odd paths come back with a home", plan{vh: homesFirst, list: func(table, home string, r []*routev3.Route) []*routev3.Route {
+			if table == "gateway" && home == "DE" {
+				return append(r[:5:5], to(below("/v1/login"), "peer@me-riyadh"), r[5])
+			}
+			return r
+		}}, RegionNotAllowed},
+		{"open route takes a caller's class", plan{open: func(t string, b []branch) []branch {
+			b[2].when = when(":path", `/v1(?:[/?].*)?`)
+			return b
+		}}, NoHome},
 		{"agent replaced on a route", inList("gateway", "DE", func(r []*routev3.Route) []*routev3.Route {
 			r[3].TypedPerFilterConfig["authz"] = pack(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_CheckSettings{
 				CheckSettings: &extauthzv3.CheckSettings{ServiceOverride: &extauthzv3.CheckSettings_GrpcService{GrpcService: &corev3.GrpcService{}}},

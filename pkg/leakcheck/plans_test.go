@@ -97,3 +97,31 @@ func inlineRoutes(m *hcmv3.HttpConnectionManager, routes ...*routev3.Route) {
 		Name: "inline", VirtualHosts: []*routev3.VirtualHost{{Name: "v", Domains: []string{"*"}, Routes: routes}},
 	}}
 }
+
+// addGuard puts an inner connection manager before profile@eu that asks the
+// agent, or, when open, could and does not.
+func addGuard(c *Config, open bool) {
+	m := plan{}.manager("guard")
+	m.HttpFilters = m.HttpFilters[1:]
+	r := asking(to(prefix("/"), "profile@eu"))
+	if open {
+		r.TypedPerFilterConfig["authz"] = unasked()
+	}
+	inlineRoutes(m, r)
+	l := tcpListener("guard", "")
+	l.FilterChains[0].Filters[0] = networkFilter(m)
+	c.Listeners = append(c.Listeners, l)
+	c.Clusters = append(c.Clusters, internalCluster("guard"))
+}
+
+// homesFirst turns the tree round: the home map first, the open branches for
+// requests without a home.
+func homesFirst(_ string, vh *routev3.VirtualHost) {
+	open, homes := vh.Matcher.GetMatcherList(), vh.Matcher.OnNoMatch.GetMatcher()
+	var list []branch
+	for _, m := range open.Matchers {
+		list = append(list, branch{m.Predicate, m.OnMatch})
+	}
+	homes.OnNoMatch = inner(first(list, homes.OnNoMatch))
+	vh.Matcher = homes
+}

@@ -17,22 +17,24 @@ func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
 	hits := make([][]hit, len(routes))
 	any := false
 	for i, r := range routes {
-		where := routeName(s.where, i, r)
-		w.known(where, r)
-		c := w.routeMatch(where, r.GetMatch())
+		ins[i] = w.enter(s, i, r)
+		c := w.routeMatch(ins[i].where, r.GetMatch())
 		both := w.all(condition{w.Whole, s.home, s.issuer}, c)
 		conditions[i] = both.f
-		ins[i] = routeIn{s, r}
-		ins[i].where, ins[i].home, ins[i].issuer = where, both.home, both.issuer
-		ins[i].configs = append(slices.Clone(s.configs), r.GetTypedPerFilterConfig())
-		w.perFilter(where, r.GetTypedPerFilterConfig())
-		hits[i] = w.actionHits(where, ins[i])
+		if both.home != "" && s.home == "" {
+			conditions[i] = w.And(both.f, w.Not(s.unverified))
+		}
+		ins[i].home, ins[i].issuer = both.home, both.issuer
+		hits[i] = w.actionHits(ins[i].where, ins[i])
 		any = any || len(hits[i]) > 0
 	}
 	if !any {
 		return
 	}
 	w.forwards = true
+	if s.home != "" {
+		s.f = w.And(s.f, w.Not(s.unverified))
+	}
 	for i, list := range w.Decide(s.f, conditions, w.classes) {
 		if len(hits[i]) == 0 || len(list) == 0 {
 			continue
@@ -69,6 +71,7 @@ func (w *managerWalk) actionHits(where string, r routeIn) []hit {
 	case *routev3.RouteAction_WeightedClusters:
 		for _, m := range c.WeightedClusters.GetClusters() {
 			w.known(where, m)
+			w.added(where, m.GetRequestHeadersToAdd())
 			out = append(out, w.reach(m.GetName())...)
 		}
 	default:
@@ -93,7 +96,7 @@ func (w *managerWalk) provePlaces(r routeIn, hits []hit) {
 			f.Code, f.Message = UnknownEndpoint, fmt.Sprintf("%s is no place that the deployment knows", h.endpoint)
 		case h.kind == backend && h.region != w.own.Name:
 			f.Code, f.Message = AroundPeer, fmt.Sprintf("a backend of %s is reached around its peer gateway, which would check again", h.region)
-		case h.kind == peer && w.isPeer:
+		case h.kind == peer && w.role == peerGateway:
 			f.Code, f.Message = Onward, fmt.Sprintf("a peer forwards to local backends only, and this leads to %s", h.region)
 		default:
 			continue
@@ -112,7 +115,7 @@ func (w *managerWalk) proveClass(r routeIn, hits []hit, p requests.Possibility) 
 		return
 	}
 	entries := []string{w.own.Name}
-	if w.isPeer {
+	if w.role == peerGateway {
 		entries = p.Entries
 	}
 	switch route := w.checker.table.Routes()[p.Class]; route.Subject {
@@ -164,6 +167,10 @@ func (w *managerWalk) hostRegions(name string) []string {
 	return all
 }
 
+func allGuarded(hits []hit) bool {
+	return !slices.ContainsFunc(hits, func(h hit) bool { return !h.guarded })
+}
+
 // proveCaller: the verified home governs.
 func (w *managerWalk) proveCaller(r routeIn, hits []hit, class int, entries []string) {
 	w.callers = true
@@ -179,7 +186,7 @@ func (w *managerWalk) proveCaller(r routeIn, hits []hit, class int, entries []st
 		f.Code, f.Message = TokenUnproved, "the token is not verified on this route"
 		w.report(f)
 	}
-	if route.Subject == residency.SubjectUser && (w.agent == nil || !w.inForce(w.agent, r)) {
+	if route.Subject == residency.SubjectUser && (w.agent == nil || !w.inForce(w.agent, r)) && !allGuarded(hits) {
 		f.Code, f.Message = AgentBypassed, "the subject is the user in the path, and the agent is not asked"
 		w.report(f)
 	}
@@ -229,7 +236,7 @@ func (w *managerWalk) deny(r routeIn, hits []hit, class int, at, why string) {
 }
 
 func (w *managerWalk) shownEntry(e string) string {
-	if w.isPeer {
+	if w.role == peerGateway {
 		return e
 	}
 	return ""

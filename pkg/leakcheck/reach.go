@@ -10,6 +10,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -19,6 +20,7 @@ import (
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 )
 
@@ -37,10 +39,12 @@ type place struct {
 	region string
 }
 
-// hit is one endpoint that a cluster can reach.
+// hit is one endpoint that a cluster can reach. It is guarded when the way there
+// passes an inner connection manager that asks the agent first.
 type hit struct {
 	place
 	cluster, endpoint string
+	guarded           bool
 }
 
 // mapPlaces indexes the topology by address. Where a private address is used in
@@ -203,7 +207,7 @@ func (k *checker) addressHits(cluster string, a *corev3.Address) []hit {
 	}
 	var out []hit
 	for _, p := range k.places[text] {
-		out = append(out, hit{p, cluster, text})
+		out = append(out, hit{place: p, cluster: cluster, endpoint: text})
 	}
 	return out
 }
@@ -243,11 +247,17 @@ func (k *checker) tcpHits(where string, p *tcpproxyv3.TcpProxy) []hit {
 // managerHits is everything that the routes of an inner connection manager lead
 // to: who can reach the listener is not known there, so no route is excused.
 func (k *checker) managerHits(where string, m *hcmv3.HttpConnectionManager) []hit {
-	w := k.manager(where, m, false)
+	w := k.manager(where, m, innerManager)
 	var out []hit
 	for _, rc := range w.tables {
-		w.eachRoute(rc, func(where string, r routeIn) {
-			out = append(out, w.actionHits(where, r)...)
+		w.table(rc, func(s scope, routes []*routev3.Route) {
+			for i, r := range routes {
+				in := w.enter(s, i, r)
+				for _, h := range w.actionHits(in.where, in) {
+					h.guarded = h.guarded || w.agent != nil && w.inForce(w.agent, in)
+					out = append(out, h)
+				}
+			}
 		})
 	}
 	return out
@@ -311,7 +321,7 @@ func (k *checker) provesRegion(c *tlsv3.CommonTlsContext, region string) bool {
 		return false
 	}
 	for _, san := range sans {
-		l := k.Compile(envoyText(san.GetMatcher()), false)
+		l := k.Compile(patterns.Envoy(san.GetMatcher()), false)
 		if san.GetSanType() != tlsv3.SubjectAltNameMatcher_URI || l == nil || requests.Exceeds(l, k.AtomLanguages[requests.Entry][at]) {
 			return false
 		}

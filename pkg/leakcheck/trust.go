@@ -10,6 +10,7 @@ import (
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -54,10 +56,14 @@ func (w *managerWalk) filters() {
 		if f.GetIsOptional() && (s.tokens || s.asks) {
 			w.unjudged(w.where, "filter %s is optional: an Envoy without it skips it", s.name)
 		}
+		if s.tokens && s.disabled {
+			w.report(Finding{Code: TokenUnproved, Where: join(w.where, "filter "+s.name), Message: "the filter that verifies tokens is off"})
+		}
 		if s.tokens && w.token == nil {
 			w.token = s
 		}
-		if s.asks && w.agent == nil && w.token != nil { // an agent asked before knows no caller
+		// An agent that is asked before the token is verified knows no caller.
+		if s.asks && w.agent == nil && (w.token != nil || w.role == innerManager) {
 			w.agent = s
 		}
 	}
@@ -131,13 +137,13 @@ func (w *managerWalk) mutations(where string, list []*mutationrulesv3.HeaderMuta
 		case *mutationrulesv3.HeaderMutation_Append:
 			h := a.Append.GetHeader()
 			name := strings.ToLower(h.GetKey())
-			proves := w.isPeer && name == entryHeader && h.GetValue() == peerURI && len(h.GetRawValue()) == 0
+			proves := w.role == peerGateway && name == entryHeader && h.GetValue() == peerURI && len(h.GetRawValue()) == 0
 			if strings.HasPrefix(name, trustedPrefix) && !proves {
 				w.report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from " + h.GetValue()})
 			}
 		case *mutationrulesv3.HeaderMutation_RemoveOnMatch_:
-			l := w.Compile(envoyText(a.RemoveOnMatch.GetKeyMatcher()), false)
-			if l != nil && !requests.Exceeds(w.Compile(text("prefix", trustedPrefix, false), false), l) {
+			l := w.Compile(patterns.Envoy(a.RemoveOnMatch.GetKeyMatcher()), false)
+			if l != nil && !requests.Exceeds(w.Compile(patterns.Text("prefix", trustedPrefix, false), false), l) {
 				scrubs = true
 			}
 		case *mutationrulesv3.HeaderMutation_Remove:
@@ -146,6 +152,17 @@ func (w *managerWalk) mutations(where string, list []*mutationrulesv3.HeaderMuta
 		}
 	}
 	return scrubs
+}
+
+// added judges the headers that a route adds: an inner listener's agent believes
+// those that say who is calling.
+func (k *checker) added(where string, list []*corev3.HeaderValueOption) {
+	for _, o := range list {
+		switch name := strings.ToLower(o.GetHeader().GetKey()); name {
+		case homeHeader, issuerHeader, userHeader, entryHeader:
+			k.report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from " + o.GetHeader().GetValue()})
+		}
+	}
 }
 
 // scrubbed: what clients send in the trusted headers must be gone before the

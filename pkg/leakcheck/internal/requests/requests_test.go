@@ -128,10 +128,10 @@ func TestMembership(t *testing.T) {
 		expr, atom string
 		want       Truth
 	}{
-		{Host, `(?i)eu\.example(?::[0-9]*)?`, "eu.example", Yes},
+		{Host, `(?i)eu\.example(?::[0-9]+)?`, "eu.example", Yes},
 		{Host, `eu\.example`, "eu.example", Maybe},
-		{Host, `(?i)eu\.example(?::[0-9]*)?`, "west.example", No},
-		{Host, `(?i)eu\.example(?::[0-9]*)?`, otherHost, No},
+		{Host, `(?i)eu\.example(?::[0-9]+)?`, "west.example", No},
+		{Host, `(?i)eu\.example(?::[0-9]+)?`, otherHost, No},
 		{Host, `.*example`, otherHost, Maybe},
 		{Host, `.*`, "named.example", Yes},
 		{Method, `GET|HEAD`, "HEAD", Yes},
