@@ -16,7 +16,7 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -221,7 +221,7 @@ func edited(t *testing.T, file, old, new string) map[string][]byte {
 
 // node connects to xDS as an Envoy and returns its stream, subscribed to all
 // that a gateway asks for.
-func (s *site) node(id identity.ID) discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient {
+func (s *site) node(id identity.ID) discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient {
 	s.t.Helper()
 	pem, err := s.ca.Issue(id, identity.Options{})
 	if err != nil {
@@ -236,14 +236,14 @@ func (s *site) node(id identity.ID) discovery.AggregatedDiscoveryService_DeltaAg
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { conn.Close() })
-	stream, err := discovery.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(s.t.Context())
+	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(s.t.Context())
 	if err != nil {
 		return refused{err: err}
 	}
 	for url, names := range map[string][]string{
 		xds.ClusterType: nil, xds.ListenerType: nil, xds.RouteType: {"gateway", "peer", "egress"}, xds.ExtensionType: {"domicile.jwt"},
 	} {
-		req := &discovery.DeltaDiscoveryRequest{Node: &corev3.Node{Id: id.String()}, TypeUrl: url, ResourceNamesSubscribe: names}
+		req := &discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: id.String()}, TypeUrl: url, ResourceNamesSubscribe: names}
 		if err := stream.Send(req); err != nil && err != io.EOF { // io.EOF: the error comes with Recv
 			s.t.Fatal(err)
 		}
@@ -253,15 +253,15 @@ func (s *site) node(id identity.ID) discovery.AggregatedDiscoveryService_DeltaAg
 
 // refused is the stream of a client that was turned away by TLS.
 type refused struct {
-	discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
+	discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
 	err error
 }
 
-func (r refused) Recv() (*discovery.DeltaDiscoveryResponse, error) { return nil, r.err }
+func (r refused) Recv() (*discoveryv3.DeltaDiscoveryResponse, error) { return nil, r.err }
 
 // follow answers every response with an ACK and tells of each.
-func follow(stream discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient) <-chan *discovery.DeltaDiscoveryResponse {
-	out := make(chan *discovery.DeltaDiscoveryResponse, 100)
+func follow(stream discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient) <-chan *discoveryv3.DeltaDiscoveryResponse {
+	out := make(chan *discoveryv3.DeltaDiscoveryResponse, 100)
 	go func() {
 		defer close(out)
 		for {
@@ -269,7 +269,7 @@ func follow(stream discovery.AggregatedDiscoveryService_DeltaAggregatedResources
 			if err != nil {
 				return
 			}
-			if stream.Send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()}) != nil {
+			if stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()}) != nil {
 				return
 			}
 			out <- r

@@ -97,16 +97,21 @@ func run(t *testing.T, f func(*testing.T, *stand)) {
 	runWith(t, buildText, f)
 }
 
-func runWith(t *testing.T, build buildFunc, f func(*testing.T, *stand)) {
+// runWith runs the last of f with a Controller that is running, and the others
+// before it does.
+func runWith(t *testing.T, build buildFunc, f ...func(*testing.T, *stand)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t)
 		s.build = build
+		for _, prepare := range f[:len(f)-1] {
+			prepare(t, s)
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx) }()
 		s.settle()
-		f(t, s)
+		f[len(f)-1](t, s)
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
