@@ -50,8 +50,9 @@ lint: ## golangci-lint and the rules of test/arch
 	$(GO) run $(GOLANGCI) run --allow-parallel-runners
 	$(GO) test -count=1 ./test/arch
 
-fmt: ## format the Go files
+fmt: ## format the Go files and give imports their agreed names
 	gofmt -w $$(git ls-files -c -o --exclude-standard '*.go')
+	$(GO) run $(GOLANGCI) run --allow-parallel-runners --enable-only importas --fix
 
 envoy: ## find or fetch the pinned Envoy, and print its path
 	@.ci/envoy
