@@ -28,8 +28,8 @@ var id = identity.ID{Region: "me-riyadh", Role: "agent", Name: "a0"}
 
 func TestOwnerOnlyOverTheRealSocket(t *testing.T) {
 	r := start(t)
-	ext := map[string]string{"class": "profile", "template": "/v1/profiles/{user}", "policy": "sha256:abc"}
-	headers := map[string]string{"x-domicile-home": "SA", "x-domicile-user": "amal"}
+	ext := map[string]string{"class": "profile", "template": "/v1/profiles/{user}"}
+	headers := map[string]string{"x-domicile-home": "SA", "x-domicile-user": "amal", "x-domicile-policy": "sha256:abc"}
 
 	out := r.check(t, ext, headers, "/v1/profiles/amal")
 	if codes.Code(out.GetStatus().GetCode()) != codes.OK || out.GetOkResponse() == nil {
@@ -61,7 +61,7 @@ func TestOwnerOnlyOverTheRealSocket(t *testing.T) {
 			if err := json.Unmarshal([]byte(d.GetBody()), &body); err != nil {
 				t.Fatal(err)
 			}
-			if body["reason"] != "not-decidable" || c.ext != nil && (body["class"] != "profile" || body["policy"] != "sha256:abc") {
+			if body["reason"] != "not-decidable" || c.ext != nil && body["class"] != "profile" || c.headers != nil && body["policy"] != "sha256:abc" {
 				t.Errorf("body: %v", body)
 			}
 			if _, ok := body["home"]; ok || strings.Contains(d.GetBody(), "deniz") {

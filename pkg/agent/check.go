@@ -20,13 +20,14 @@ import (
 const (
 	ContextClass    = "class"
 	ContextTemplate = "template" // path template, such as /v1/profiles/{user}
-	ContextPolicy   = "policy"   // digest of the table that the route comes from
 )
 
-// The headers that Envoy sets from a verified token.
+// The headers that Envoy sets: from a verified token, and HeaderPolicy from the
+// route, the digest of the table that it comes from.
 const (
 	HeaderHome   = "x-domicile-home"
 	HeaderUser   = "x-domicile-user"
+	HeaderPolicy = "x-domicile-policy"
 	HeaderReason = "x-domicile-reason"
 )
 
@@ -76,7 +77,7 @@ func read(r *authv3.CheckRequest) question {
 	ext := r.GetAttributes().GetContextExtensions()
 	h := r.GetAttributes().GetRequest().GetHttp()
 	return question{
-		class: ext[ContextClass], template: ext[ContextTemplate], policy: ext[ContextPolicy],
+		class: ext[ContextClass], template: ext[ContextTemplate], policy: h.GetHeaders()[HeaderPolicy],
 		home: h.GetHeaders()[HeaderHome], user: h.GetHeaders()[HeaderUser], path: h.GetPath(),
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // question is one ext_authz call, reduced to what the decision needs.
 type question struct {
-	class, template, policy string // from the route: Envoy's context extensions
+	class, template, policy string // from the route
 	home, user              string // from the verified token; set by Envoy, never by the client
 	path                    string // as Envoy routed it, with the query
 }

@@ -98,7 +98,7 @@ func Translate(in Input) (*Resources, error) {
 	if !slices.Contains([]string{Gateway, Sidecar, Peer}, in.Node.Role) {
 		return nil, fmt.Errorf("translate %s: role %q is not one of gateway, peer, sidecar", in.Node, in.Node.Role)
 	}
-	t := &translation{Input: in, region: region, clusters: map[string]*clusterv3.Cluster{}, live: map[string]*listenerv3.Listener{}}
+	t := &translation{Input: in, region: region, clusters: map[string]*clusterv3.Cluster{}, inner: map[string]*listenerv3.Listener{}}
 	if err := t.run(); err != nil {
 		return nil, fmt.Errorf("translate %s: %w", in.Node, err)
 	}
@@ -111,7 +111,7 @@ type translation struct {
 	Input
 	region   topology.Region
 	clusters map[string]*clusterv3.Cluster
-	live     map[string]*listenerv3.Listener
+	inner    map[string]*listenerv3.Listener // internal listeners
 	out      *Resources
 	err      error
 }
@@ -133,7 +133,7 @@ func (t *translation) run() error {
 		t.out.Listeners = append(t.out.Listeners, t.healthListener())
 	}
 	t.addCluster(t.agentCluster())
-	for _, l := range t.live {
+	for _, l := range t.inner {
 		t.out.Listeners = append(t.out.Listeners, l)
 	}
 	for _, c := range t.clusters {

@@ -123,14 +123,18 @@ func versions(t testing.TB, r *envoy.Resources, url string) map[string]string {
 // sockets live: Envoy would close them all.
 func TestPolicyNeverTouchesASocketListener(t *testing.T) {
 	changes := map[string]func(*residency.Spec, *topology.Topology){
-		"message of TR forbidden":  func(s *residency.Spec, _ *topology.Topology) { forbid(s, "TR", "message") },
-		"home moved":               func(s *residency.Spec, _ *topology.Topology) { serve(s, "TR", "eu") },
-		"home without rules":       func(s *residency.Spec, _ *topology.Topology) { s.Rules = nil },
-		"another class":            func(s *residency.Spec, _ *topology.Topology) { s.Routes = s.Routes[:3] },
-		"another issuer":           func(s *residency.Spec, p *topology.Topology) { s.Issuers, p.Issuers = s.Issuers[1:], p.Issuers[:1] },
-		"another key":              func(_ *residency.Spec, p *topology.Topology) { p.Issuers[0].JWKS = strings.Replace(jwks, `"k"`, `"l"`, 1) },
-		"no key at all":            func(_ *residency.Spec, p *topology.Topology) { p.Issuers = nil },
-		"another backend":          func(_ *residency.Spec, p *topology.Topology) { p.Regions[0].Backends["message"] = []string{"10.9.9.9:1"} },
+		"message of TR forbidden": func(s *residency.Spec, _ *topology.Topology) { forbid(s, "TR", "message") },
+		"home moved":              func(s *residency.Spec, _ *topology.Topology) { serve(s, "TR", "eu") },
+		"home without rules":      func(s *residency.Spec, _ *topology.Topology) { s.Rules = nil },
+		"another class":           func(s *residency.Spec, _ *topology.Topology) { s.Routes = s.Routes[:3] },
+		"another issuer":          func(s *residency.Spec, p *topology.Topology) { s.Issuers, p.Issuers = s.Issuers[1:], p.Issuers[:1] },
+		"another key": func(_ *residency.Spec, p *topology.Topology) {
+			p.Issuers[0].JWKS = strings.Replace(jwks, `"k"`, `"l"`, 1)
+		},
+		"no key at all": func(_ *residency.Spec, p *topology.Topology) { p.Issuers = nil },
+		"another backend": func(_ *residency.Spec, p *topology.Topology) {
+			p.Regions[0].Backends["message"] = []string{"10.9.9.9:1"}
+		},
 		"another service's list":   func(s *residency.Spec, _ *topology.Topology) { serve(s, "SA", "sa", "eu") },
 		"no response headers":      func(_ *residency.Spec, p *topology.Topology) { p.Expose = false },
 		"another region and peer":  func(_ *residency.Spec, p *topology.Topology) { p.Regions[2].Peer = "elsewhere:1" },

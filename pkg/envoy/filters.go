@@ -105,8 +105,7 @@ func provider(i topology.Issuer) *jwtv3.JwtProvider {
 	}
 }
 
-// agentFilter asks the agent beside this Envoy about routes that are not
-// decided by the caller's home alone. No answer is a refusal.
+// agentFilter asks the agent beside this Envoy. No answer is a refusal.
 func (t *translation) agentFilter() *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: authzFilterName, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: t.pack(&extauthzv3.ExtAuthz{
 		TransportApiVersion: corev3.ApiVersion_V3,

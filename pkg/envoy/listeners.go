@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -10,6 +11,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	healthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -19,6 +21,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -92,9 +95,9 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			RouteConfigName: routes, ConfigSource: fromADS(0),
 		}},
-		HttpFilters:                  []*hcmv3.HttpFilter{t.tokenFilterByECDS(), t.agentFilter(), t.router()},
+		HttpFilters:                  []*hcmv3.HttpFilter{t.tokenFilterByECDS(), t.router()},
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		LocalReplyConfig:             t.localReplies(),
+		LocalReplyConfig:             t.localReplies("%METADATA(VIRTUAL_HOST:domicile:policy)%"),
 		UseRemoteAddress:             wrapperspb.Bool(true),
 		NormalizePath:                wrapperspb.Bool(true),
 		MergeSlashes:                 true,
@@ -152,9 +155,9 @@ func (t *translation) router() *hcmv3.HttpFilter {
 }
 
 // localReplies types every answer that Envoy makes itself. Reason, class, home
-// and title come from the route's metadata and the policy's digest from the
-// virtual host's, so nothing of the policy stands in the listener.
-func (t *translation) localReplies() *hcmv3.LocalReplyConfig {
+// and title come from the route's metadata, and the policy's digest from where
+// the argument says, so nothing of the policy stands in the listener.
+func (t *translation) localReplies(policy string) *hcmv3.LocalReplyConfig {
 	const (
 		badToken = `response.code_details.startsWith("jwt_authn_access_denied") && !response.code_details.startsWith("jwt_authn_access_denied{Jwt_is_missing")`
 		agentSay = `response.code_details == "ext_authz_denied"`
@@ -165,7 +168,7 @@ func (t *translation) localReplies() *hcmv3.LocalReplyConfig {
 		elsewhere  = `response.code >= 500 && response.code_details != "direct_response"`
 	)
 	fromRoute := "%METADATA(ROUTE:domicile:reason)%"
-	agent := t.reply(agentSay, 0, "")
+	agent := t.reply(agentSay, 0, "", policy)
 	agent.BodyFormatOverride = &corev3.SubstitutionFormatString{
 		ContentType: "application/problem+json",
 		Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
@@ -175,20 +178,20 @@ func (t *translation) localReplies() *hcmv3.LocalReplyConfig {
 	agent.HeadersToAdd = nil
 	return &hcmv3.LocalReplyConfig{
 		Mappers: []*hcmv3.ResponseMapper{
-			t.reply(badToken, 401, residency.BadToken),
+			t.reply(badToken, 401, residency.BadToken, policy),
 			agent,
-			t.reply(unasked, 503, residency.NotDecidable),
-			t.reply(unreadable, 400, residency.BadRequest),
-			t.reply(elsewhere, 503, residency.RegionUnavailable),
-			t.reply(`response.code >= 500`, 0, residency.Reason(fromRoute)),
-			t.reply(`true`, 0, residency.Reason(fromRoute)),
+			t.reply(unasked, 503, residency.NotDecidable, policy),
+			t.reply(unreadable, 400, residency.BadRequest, policy),
+			t.reply(elsewhere, 503, residency.RegionUnavailable, policy),
+			t.reply(`response.code >= 500`, 0, residency.Reason(fromRoute), policy),
+			t.reply(`true`, 0, residency.Reason(fromRoute), policy),
 		},
-		BodyFormat: problem(fromRoute, "%METADATA(ROUTE:domicile:title)%"),
+		BodyFormat: problem(fromRoute, "%METADATA(ROUTE:domicile:title)%", policy),
 	}
 }
 
 // reply maps the local replies for which a CEL expression is true.
-func (t *translation) reply(when string, status uint32, why residency.Reason) *hcmv3.ResponseMapper {
+func (t *translation) reply(when string, status uint32, why residency.Reason, policy string) *hcmv3.ResponseMapper {
 	m := &hcmv3.ResponseMapper{
 		Filter: &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{
 			ExtensionFilter: &accesslogv3.ExtensionFilter{
@@ -202,7 +205,7 @@ func (t *translation) reply(when string, status uint32, why residency.Reason) *h
 	}
 	if status != 0 {
 		m.StatusCode = wrapperspb.UInt32(status)
-		m.BodyFormatOverride = problem(string(why), why.Title())
+		m.BodyFormatOverride = problem(string(why), why.Title(), policy)
 	}
 	if status >= 500 || when == `response.code >= 500` {
 		m.HeadersToAdd = append(m.HeadersToAdd, setHeader("retry-after", "5"))
@@ -211,13 +214,13 @@ func (t *translation) reply(when string, status uint32, why residency.Reason) *h
 }
 
 // problem is the body of RFC 9457.
-func problem(reason, title string) *corev3.SubstitutionFormatString {
+func problem(reason, title, policy string) *corev3.SubstitutionFormatString {
 	s := &structpb.Struct{Fields: map[string]*structpb.Value{}}
 	for k, v := range map[string]string{
 		"status": "%RESPONSE_CODE%", "title": title, "reason": reason,
 		"class":  "%METADATA(ROUTE:domicile:class)%",
 		"home":   "%METADATA(ROUTE:domicile:home)%",
-		"policy": "%METADATA(VIRTUAL_HOST:domicile:policy)%",
+		"policy": policy,
 	} {
 		s.Fields[k] = structpb.NewStringValue(v)
 	}
@@ -233,23 +236,68 @@ func problem(reason, title string) *corev3.SubstitutionFormatString {
 // the listener closes them, and no others.
 func (t *translation) liveCluster(owner string, r residency.Route, d destination) string {
 	name := liveName(owner, streamID(r, t, d.regions), d)
-	if _, done := t.live[name]; done {
+	if _, done := t.inner[name]; done {
 		return name
 	}
 	t.addCluster(t.internalCluster(name, d.proto))
-	t.live[name] = &listenerv3.Listener{
+	t.inner[name] = internalListener(name, "tcp", t.pack(&tcpv3.TcpProxy{
+		StatPrefix:       "live",
+		ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: t.streamCluster(d)},
+		IdleTimeout:      durationpb.New(0),
+	}))
+	return name
+}
+
+// guardCluster asks for the pair of cluster and internal listener that a request
+// passes whose subject its path names: there the agent beside this Envoy judges
+// it, and nothing goes on without its word. It stands apart so that the requests
+// that need no agent pay nothing for it, and holds nothing of the policy.
+func (t *translation) guardCluster(r residency.Route, target string, d destination) string {
+	name := strings.Join([]string{"guard", streamID(r, t, d.regions), target}, "/")
+	if _, done := t.inner[name]; done {
+		return name
+	}
+	t.addCluster(t.internalCluster(name, d.proto))
+	route := &routev3.Route{
+		Match:    anyPath(),
+		Metadata: t.explain(residency.RegionUnavailable, r.Class, ""),
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: target},
+			Timeout:          durationpb.New(0), // the outer route has one
+		}},
+		RequestHeadersToRemove: []string{policyHeader},
+		TypedPerFilterConfig: map[string]*anypb.Any{authzFilterName: t.pack(&extauthzv3.ExtAuthzPerRoute{
+			Override: &extauthzv3.ExtAuthzPerRoute_CheckSettings{CheckSettings: &extauthzv3.CheckSettings{
+				ContextExtensions: map[string]string{"class": r.Class, "template": r.Match.PathTemplate},
+			}},
+		})},
+	}
+	t.inner[name] = internalListener(name, "http", t.pack(&hcmv3.HttpConnectionManager{
+		StatPrefix:           "guard",
+		CodecType:            hcmv3.HttpConnectionManager_AUTO,
+		HttpFilters:          []*hcmv3.HttpFilter{t.agentFilter(), t.router()},
+		UpgradeConfigs:       []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		LocalReplyConfig:     t.localReplies("%REQ(" + policyHeader + ")%"),
+		NormalizePath:        wrapperspb.Bool(true),
+		StreamIdleTimeout:    durationpb.New(0),
+		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{AllowConnect: true},
+		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
+			Name:         name,
+			VirtualHosts: []*routev3.VirtualHost{{Name: "guard", Domains: []string{"*"}, Routes: []*routev3.Route{route}}},
+		}},
+	}))
+	return name
+}
+
+// internalListener has one filter and is reached by the cluster of its name only.
+func internalListener(name, filter string, config *anypb.Any) *listenerv3.Listener {
+	return &listenerv3.Listener{
 		Name:              name,
 		ListenerSpecifier: &listenerv3.Listener_InternalListener{InternalListener: &listenerv3.Listener_InternalListenerConfig{}},
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
-			Name: "tcp",
-			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: t.pack(&tcpv3.TcpProxy{
-				StatPrefix:       "live",
-				ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: t.streamCluster(d)},
-				IdleTimeout:      durationpb.New(0),
-			})},
+			Name: filter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config},
 		}}}},
 	}
-	return name
 }
 
 // healthRoute leads to the internal listener that knows which of this region's
@@ -291,13 +339,7 @@ func (t *translation) healthListener() *listenerv3.Listener {
 		})
 	}
 	hcm.HttpFilters = append(hcm.HttpFilters, t.router())
-	return &listenerv3.Listener{
-		Name:              healthCluster,
-		ListenerSpecifier: &listenerv3.Listener_InternalListener{InternalListener: &listenerv3.Listener_InternalListenerConfig{}},
-		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
-			Name: "http", ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: t.pack(hcm)},
-		}}}},
-	}
+	return internalListener(healthCluster, "http", t.pack(hcm))
 }
 
 // services are the services that some rule serves from this region as one of

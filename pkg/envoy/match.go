@@ -20,6 +20,7 @@ const (
 	issuerHeader = "x-domicile-issuer"
 	userHeader   = "x-domicile-user"
 	entryHeader  = "x-domicile-entry" // peer listener: the client certificate's URI
+	policyHeader = "x-domicile-policy"
 )
 
 // Requests that cannot be read in one way only are refused before their token

@@ -13,7 +13,6 @@ import (
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -303,20 +302,25 @@ func (t *translation) forward(m *routev3.RouteMatch, r residency.Route, owner, h
 		d.proto = http2
 	}
 	action := &routev3.RouteAction{Timeout: durationpb.New(shortTimeout)}
+	var cluster string
 	if r.LongLived {
 		action.Timeout, action.IdleTimeout = durationpb.New(0), durationpb.New(idleTimeout)
-		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: t.liveCluster(owner, r, d)}
+		cluster = t.liveCluster(owner, r, d)
 	} else {
-		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: t.routeCluster(d)}
+		cluster = t.routeCluster(d)
 	}
 	route := &routev3.Route{
 		Match:  m,
 		Action: &routev3.Route_Route{Route: action},
 		// What Envoy itself answers on this route, it answers because no allowed
 		// region could.
-		Metadata:             t.explain(residency.RegionUnavailable, r.Class, subjectHome(r, home)),
-		TypedPerFilterConfig: map[string]*anypb.Any{authzFilterName: t.agentCheck(r)},
+		Metadata: t.explain(residency.RegionUnavailable, r.Class, subjectHome(r, home)),
 	}
+	if r.Subject == residency.SubjectUser {
+		cluster = t.guardCluster(r, cluster, d)
+		route.RequestHeadersToAdd = []*corev3.HeaderValueOption{setHeader(policyHeader, t.digest())}
+	}
+	action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: cluster}
 	if len(reachable) == 1 && reachable[0] == t.region.Name {
 		route.RequestHeadersToRemove = t.lastHopRemovals()
 	}
@@ -372,26 +376,12 @@ func setHeader(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
-// agentCheck asks the agent for routes whose subject is named in the path, and
-// leaves all others alone.
-func (t *translation) agentCheck(r residency.Route) *anypb.Any {
-	if r.Subject != residency.SubjectUser {
-		return t.pack(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_Disabled{Disabled: true}})
-	}
-	return t.pack(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_CheckSettings{
-		CheckSettings: &extauthzv3.CheckSettings{ContextExtensions: map[string]string{
-			"class": r.Class, "template": r.Match.PathTemplate, "policy": t.digest(),
-		}},
-	}})
-}
-
 // withoutToken exempts a route from token verification. Only routes that end in
 // a denial, or serve without knowing a caller, may have it.
 func (t *translation) withoutToken(r *routev3.Route) *routev3.Route {
-	if r.TypedPerFilterConfig == nil {
-		r.TypedPerFilterConfig = map[string]*anypb.Any{}
+	r.TypedPerFilterConfig = map[string]*anypb.Any{
+		tokenFilterName: t.pack(&jwtv3.PerRouteConfig{RequirementSpecifier: &jwtv3.PerRouteConfig_Disabled{Disabled: true}}),
 	}
-	r.TypedPerFilterConfig[tokenFilterName] = t.pack(&jwtv3.PerRouteConfig{RequirementSpecifier: &jwtv3.PerRouteConfig_Disabled{Disabled: true}})
 	return r
 }
 
@@ -402,9 +392,6 @@ func (t *translation) deny(m *routev3.RouteMatch, why residency.Reason, class, h
 		Match:    m,
 		Action:   &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: uint32(why.Status())}},
 		Metadata: t.explain(why, class, home),
-		TypedPerFilterConfig: map[string]*anypb.Any{authzFilterName: t.pack(&extauthzv3.ExtAuthzPerRoute{
-			Override: &extauthzv3.ExtAuthzPerRoute_Disabled{Disabled: true},
-		})},
 	}
 }
 

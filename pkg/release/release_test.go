@@ -70,3 +70,11 @@ func TestAllOrNothing(t *testing.T) {
 func edit(f fstest.MapFS, file, old, text string) {
 	f[file] = &fstest.MapFile{Data: []byte(strings.Replace(string(f[file].Data), old, text, 1))}
 }
+
+func BenchmarkBuildShipped(b *testing.B) {
+	for b.Loop() {
+		if !release.Build(release.Input{FS: policies.Library(), At: at, Strict: true}).Publishable() {
+			b.Fatal("not publishable")
+		}
+	}
+}
