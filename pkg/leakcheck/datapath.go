@@ -134,13 +134,17 @@ func (w *managerWalk) unverified(vh *routev3.VirtualHost, s scope) *requests.For
 	defer func() { w.anonymous = false }()
 	a.list(s, vh.GetRoutes())
 	w.matcher(vh.GetMatcher(), s, a.list)
-	return a.unverified
+	return w.And(a.unverified, w.anyPath())
 }
 
+// anyPath is the condition of a path as every request but OPTIONS * has it.
+func (k *checker) anyPath() *requests.Formula { return k.InLanguage(k.Compile(`/.*`, true)) }
+
 func (a *anonymousWalk) list(s scope, routes []*routev3.Route) {
-	rest := s.f
+	rest, covered := s.f, false
 	for _, r := range routes {
 		c := a.routeMatch(s.where, r.GetMatch())
+		covered = covered || c.f == a.Whole || c.f == a.anyPath()
 		in := routeIn{s, r}
 		in.configs = append(slices.Clone(s.configs), r.GetTypedPerFilterConfig())
 		if !a.inForce(a.token, in) {
@@ -150,15 +154,24 @@ func (a *anonymousWalk) list(s scope, routes []*routev3.Route) {
 		a.verifies = true
 		rest = a.And(rest, a.Not(c.f))
 	}
+	// Where no route is found the token filter runs.
+	a.verifies = a.verifies || !covered
 }
 
-// mayExclude tells whether what a branch takes is kept from those after it. On
-// the anonymous walk it need not be where the branch verifies no token: its
-// requests are counted already, and the formula stays simple.
-func (w *managerWalk) mayExclude() bool {
-	verifies := w.verifies
+// branch visits a branch and tells whether what it takes is kept from those
+// after it. It errs towards no, so that nothing that can happen is left out. The
+// anonymous walk errs towards yes, but for branches that verify no token: their
+// requests are counted already.
+func (w *managerWalk) branch(c condition, on *xdsmatcherv3.Matcher_OnMatch, s scope, visit visitor) (excludes bool) {
+	before := w.verifies
 	w.verifies = false
-	return !w.anonymous || verifies
+	w.onMatch(on, s, visit)
+	verifies := w.verifies
+	w.verifies = before || verifies
+	if w.anonymous {
+		return verifies
+	}
+	return c.home+c.issuer == "" && !on.GetKeepMatching() && total(on)
 }
 
 // scope is what is known of the requests that come to one place in a route table.
@@ -281,18 +294,19 @@ func (w *managerWalk) matcher(m *xdsmatcherv3.Matcher, s scope, visit visitor) {
 	case *xdsmatcherv3.Matcher_MatcherList_:
 		for i, fm := range t.MatcherList.GetMatchers() {
 			c := w.predicate(fm.GetPredicate())
-			w.onMatch(fm.GetOnMatch(), s.narrow(w.checker, fmt.Sprintf("branch %d", i+1), c), visit)
-			if c.home+c.issuer == "" && !fm.GetOnMatch().GetKeepMatching() && total(fm.GetOnMatch()) && w.mayExclude() {
+			if w.branch(c, fm.GetOnMatch(), s.narrow(w.checker, fmt.Sprintf("branch %d", i+1), c), visit) {
 				s.f = w.And(s.f, w.Not(c.f))
 			}
 		}
 	case *xdsmatcherv3.Matcher_MatcherTree_:
 		s = w.tree(t.MatcherTree, s, visit)
 	}
-	if m.GetOnNoMatch() != nil {
-		s.where = join(s.where, "otherwise")
-		w.onMatch(m.GetOnNoMatch(), s, visit)
+	if m.GetOnNoMatch() == nil {
+		w.verifies = true // where no route is found the token filter runs
+		return
 	}
+	s.where = join(s.where, "otherwise")
+	w.onMatch(m.GetOnNoMatch(), s, visit)
 }
 
 // tree visits a map and returns the scope of what it does not hold.
@@ -317,8 +331,7 @@ func (w *managerWalk) tree(t *xdsmatcherv3.Matcher_MatcherTree, s scope, visit v
 			}
 			c = w.header(name, patterns.Text(kindOf, key, false), exact)
 		}
-		w.onMatch(entries[key], s.narrow(w.checker, label(name, key), c), visit)
-		if c.home+c.issuer == "" && !entries[key].GetKeepMatching() && total(entries[key]) {
+		if w.branch(c, entries[key], s.narrow(w.checker, label(name, key), c), visit) {
 			rest.f = w.And(rest.f, w.Not(c.f))
 		}
 	}

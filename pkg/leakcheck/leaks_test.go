@@ -218,6 +218,21 @@ func routeLeaks() []leak {
 			}
 			return r
 		}}, RegionNotAllowed},
+		{"home map first, a branch with a hole in it", plan{vh: func(t string, vh *routev3.VirtualHost) {
+			homesFirst(t, vh)
+			branches := vh.Matcher.OnNoMatch.GetMatcher()
+			hole := inner(&xdsmatcherv3.Matcher{MatcherType: first([]branch{{when(":path", `.*x`), act(deny(prefix("/")))}}, nil).MatcherType})
+			list := []branch{{when(":path", `/v1/login.*`), hole}}
+			for _, m := range branches.GetMatcherList().GetMatchers() {
+				list = append(list, branch{m.Predicate, m.OnMatch})
+			}
+			vh.Matcher.OnNoMatch = inner(first(list, branches.OnNoMatch))
+		}, open: func(_ string, b []branch) []branch { return append(b[1:2:2], tokenlessHosts(b[2])) }, list: func(table, home string, r []*routev3.Route) []*routev3.Route {
+			if table == "gateway" && home == "DE" {
+				return append(r[:5:5], to(below("/v1/login"), "peer@me-riyadh"), r[5])
+			}
+			return r
+		}}, RegionNotAllowed},
 		{"open route takes a caller's class", plan{open: func(t string, b []branch) []branch {
 			b[2].when = when(":path", `/v1(?:[/?].*)?`)
 			return b

@@ -10,6 +10,7 @@ import (
 	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -124,4 +125,12 @@ func homesFirst(_ string, vh *routev3.VirtualHost) {
 	}
 	homes.OnNoMatch = inner(first(list, homes.OnNoMatch))
 	vh.Matcher = homes
+}
+
+// tokenlessHosts makes the denial of unknown hosts one without the token filter.
+func tokenlessHosts(b branch) branch {
+	d := deny(prefix("/"))
+	d.TypedPerFilterConfig = map[string]*anypb.Any{"jwt": tokenless()}
+	b.then.GetMatcher().OnNoMatch = act(d)
+	return b
 }
