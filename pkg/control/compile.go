@@ -28,10 +28,17 @@ type compiled struct {
 }
 
 // releaseBuilder is the buildFunc that runs package release, as the offline
-// commands do.
+// commands do. It remembers what it made last: files of the same meaning are
+// neither proved nor encoded again.
 func releaseBuilder(overlay *topology.Overlay) buildFunc {
+	var mu sync.Mutex
+	var last *release.Release
+	var made *compiled
 	return func(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
-		r := release.Build(release.Input{FS: files, At: at, Overlay: overlay, Strict: strict})
+		mu.Lock()
+		before, same := last, made
+		mu.Unlock()
+		r := release.Build(release.Input{FS: files, At: at, Overlay: overlay, Strict: strict, Last: before})
 		if !r.Publishable() {
 			return nil, &Refusal{Problems: r.Problems, Leaks: r.Leaks}
 		}
@@ -39,6 +46,9 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 			if report := policytest.Run(r.Set, r.Table); !report.OK() {
 				return nil, &Refusal{Problems: r.Problems, tests: &report}
 			}
+		}
+		if r.Unchanged {
+			return &compiled{table: r.Table, next: r.NextBoundary, warnings: r.Problems, final: same.final, step: same.step}, nil
 		}
 		p := &compiled{table: r.Table, next: r.NextBoundary, warnings: r.Problems, final: make(map[xds.Group]*xds.Snapshot, len(r.Nodes))}
 		for n, res := range r.Nodes {
@@ -52,6 +62,9 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 		p.step = once(knownTables*len(p.final), func(g xds.Group, meet *residency.Table) (*xds.Snapshot, error) {
 			return step(envoy.Input{Table: meet, Opening: opening, Topology: top, Node: envoy.Node{Region: g.Region, Role: g.Role}})
 		})
+		mu.Lock()
+		last, made = r, p
+		mu.Unlock()
 		return p, nil
 	}
 }

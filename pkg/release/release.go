@@ -10,6 +10,7 @@ package release
 import (
 	"fmt"
 	"io/fs"
+	"reflect"
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/compile"
@@ -29,6 +30,9 @@ type Input struct {
 	At time.Time
 	// Overlay holds local stand-ins; nil for none.
 	Overlay *topology.Overlay
+	// Last is an earlier release with the same Overlay, or nil. Where table and
+	// topology come out the same, its configuration and its proof are taken over.
+	Last *Release
 	// Strict makes a lapsed transfer an error, as for new work. Recompiling what
 	// is in force is never blocked by a date.
 	Strict bool
@@ -43,6 +47,8 @@ type Release struct {
 	// The rest is nil unless Publishable.
 	*compile.Result
 	Nodes map[envoy.Node]*envoy.Resources
+	// Unchanged tells that Nodes are those of Input.Last.
+	Unchanged bool
 }
 
 // Publishable tells whether nothing stands against publishing.
@@ -64,6 +70,10 @@ func Build(in Input) *Release {
 		return r
 	}
 	result.Topology = result.Topology.With(in.Overlay)
+	if l := in.Last; l != nil && l.Publishable() && l.Table.Digest() == result.Table.Digest() && reflect.DeepEqual(l.Topology, result.Topology) {
+		r.Result, r.Nodes, r.Unchanged = result, l.Nodes, true
+		return r
+	}
 	nodes, leaks, err := Translate(result.Table, nil, result.Topology)
 	if err != nil {
 		r.Problems = append(r.Problems, internal(err))

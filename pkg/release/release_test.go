@@ -67,8 +67,39 @@ func TestAllOrNothing(t *testing.T) {
 	}
 }
 
+// Another order of the same meaning takes the last release's proof over; any
+// other table or place does not.
+func TestSameMeaningIsNotProvedAgain(t *testing.T) {
+	last := release.Build(release.Input{FS: library(t), At: at})
+	f := library(t)
+	edit(f, "jurisdictions/tr.yaml", "entry: [tr-istanbul, me-riyadh, eu-frankfurt]", "entry: [eu-frankfurt, me-riyadh, tr-istanbul]")
+	if r := release.Build(release.Input{FS: f, At: at, Last: last}); !r.Publishable() || !r.Unchanged {
+		t.Error("the same meaning was made again")
+	}
+	for name, spoil := range map[string]func(fstest.MapFS){
+		"a rule":    func(f fstest.MapFS) { edit(f, "jurisdictions/tr.yaml", "maxAge: 24h", "maxAge: 12h") },
+		"a backend": func(f fstest.MapFS) { edit(f, "deployment.yaml", "10.1.1.1:8080", "10.1.1.9:8080") },
+		"a key":     func(f fstest.MapFS) { edit(f, "jwks.json", `"kid"`, `"use": "sig", "kid"`) },
+	} {
+		f := library(t)
+		spoil(f)
+		if r := release.Build(release.Input{FS: f, At: at, Last: last}); !r.Publishable() || r.Unchanged {
+			t.Errorf("%s changed: publishable %v, unchanged %v", name, r.Publishable(), r.Unchanged)
+		}
+	}
+}
+
 func edit(f fstest.MapFS, file, old, text string) {
 	f[file] = &fstest.MapFile{Data: []byte(strings.Replace(string(f[file].Data), old, text, 1))}
+}
+
+func BenchmarkRebuildOfTheSameMeaning(b *testing.B) {
+	last := release.Build(release.Input{FS: policies.Library(), At: at})
+	for b.Loop() {
+		if !release.Build(release.Input{FS: policies.Library(), At: at, Strict: true, Last: last}).Unchanged {
+			b.Fatal("made again")
+		}
+	}
 }
 
 func BenchmarkBuildShipped(b *testing.B) {
