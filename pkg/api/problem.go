@@ -63,7 +63,7 @@ func problemOf(err error) *Problem {
 	case errors.Is(err, store.ErrStale):
 		return &Problem{
 			Title: "the policy has changed since", Status: http.StatusConflict, Detail: err.Error(),
-			Fix: "look at what changed (domicile history, domicile plan), then apply again",
+			Fix: "look at what changed (domicile history), then apply again",
 		}
 	case errors.Is(err, store.ErrCorrupt):
 		return &Problem{

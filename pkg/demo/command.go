@@ -113,7 +113,6 @@ func BackendCommand() *cobra.Command {
 	cmd.Flags().StringVar(&cfg.Listen, "listen", "", "`host:port`")
 	cmd.Flags().StringVar(&cfg.Agent, "agent", "", "`URL` of the region's agent")
 	cmd.Flags().StringVar(&cfg.Egress, "egress", "", "`URL` of the region's egress")
-	cmd.Flags().StringSliceVar(&cfg.Homes, "homes", nil, "`homes` whose messages are served here")
 	cmd.Flags().StringVar(&key, "key", "", "`file` with the directory's key")
 	require(cmd, "region", "listen", "key")
 	return cmd

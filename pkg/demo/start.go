@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/demo/supervise"
@@ -109,26 +108,13 @@ func (d *demo) startRegion(r regionPlan, ready *ReadyRegion) error {
 	ready.PIDs.Envoy, ready.PIDs.Agent = gateway.PID, agent.PID
 	for service, addr := range r.backends {
 		backend, err := d.sup.Start(name+"-"+fileName(service), d.self, "demo-backend", "--region", r.name, "--listen", addr,
-			"--agent", "http://"+r.agent, "--egress", "http://"+r.listen.Egress, "--key", d.place.path(fileUsersKey),
-			"--homes", strings.Join(d.homesOf(r.name), ","))
+			"--agent", "http://"+r.agent, "--egress", "http://"+r.listen.Egress, "--key", d.place.path(fileUsersKey))
 		if err != nil {
 			return err
 		}
 		ready.Backends[service] = ReadyBackend{Address: addr, PID: backend.PID}
 	}
 	return nil
-}
-
-// homesOf lists the homes whose messages a region serves first.
-func (d *demo) homesOf(region string) []string {
-	routes := d.release.Set.Deployment.Classes
-	i := slices.IndexFunc(routes, func(c policy.ClassRoute) bool {
-		return c.Subject == "caller" && (c.Path == "/v1/messages" || c.PathPrefix == "/v1/messages")
-	})
-	if i < 0 {
-		return nil
-	}
-	return d.release.Table.HomesOf(region, routes[i].Class)
 }
 
 // startEnvoy starts one Envoy. The short, immediate drain is what closes the

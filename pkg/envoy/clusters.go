@@ -311,9 +311,6 @@ func (t *translation) setEndpoints(c *clusterv3.Cluster, hostPorts []string) {
 		list = append(list, a)
 	}
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: kind}
-	if kind == clusterv3.Cluster_STRICT_DNS {
-		c.RespectDnsTtl = true
-	}
 	c.LoadAssignment = assignment(c.GetName(), list...)
 }
 

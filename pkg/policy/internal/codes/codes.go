@@ -49,7 +49,7 @@ const (
 	NoKeys          = "DP4001" // the key set of an issuer is missing
 	BadKeys         = "DP4002" // the key set of an issuer cannot be used
 	PrivateKey      = "DP4003" // a secret in a key set
-	Expectation     = "DP5001" // a test case that expects nothing, or two things
+	Expectation     = "DP5002" // a test case that expects nothing, or two things
 	DenyReason      = "DP5002" // an unknown deny reason
 	Internal        = "DP9001" // a bug of Domicile
 )
