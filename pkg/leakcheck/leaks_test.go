@@ -46,7 +46,7 @@ type leak struct {
 }
 
 func leaks() []leak {
-	return slices.Concat(routeLeaks(), clusterLeaks(), peerLeaks(), trustLeaks(), listenerLeaks())
+	return slices.Concat(routeLeaks(), clusterLeaks(), peerLeaks(), trustLeaks(), listenerLeaks(), closedSetLeaks())
 }
 
 func routeLeaks() []leak {

@@ -10,6 +10,7 @@ import (
 	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -134,3 +135,5 @@ func tokenlessHosts(b branch) branch {
 	b.then.GetMatcher().OnNoMatch = act(d)
 	return b
 }
+
+func optionsOf(m proto.Message) map[string]*anypb.Any { return map[string]*anypb.Any{"o": pack(m)} }
