@@ -70,7 +70,7 @@ func Bootstrap(s BootstrapSpec) ([]byte, error) {
 	}
 	b.StaticResources.Clusters = []*clusterv3.Cluster{xds}
 	b.DynamicResources = &bootstrapv3.Bootstrap_DynamicResources{
-		CdsConfig: fromADS(0), LdsConfig: fromADS(0),
+		CdsConfig: fromADS(), LdsConfig: fromADS(),
 		AdsConfig: &corev3.ApiConfigSource{
 			ApiType: corev3.ApiConfigSource_DELTA_GRPC, TransportApiVersion: corev3.ApiVersion_V3,
 			SetNodeOnFirstMessageOnly: true,

@@ -13,10 +13,10 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
-	internalv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
+	internalupstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
 	rawv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -197,7 +197,7 @@ func (t *translation) internalCluster(name string, p protocol) *clusterv3.Cluste
 		}}),
 		TransportSocket: &corev3.TransportSocket{
 			Name: "envoy.transport_sockets.internal_upstream",
-			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&internalv3.InternalUpstreamTransport{
+			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&internalupstreamv3.InternalUpstreamTransport{
 				TransportSocket: &corev3.TransportSocket{
 					Name:       "envoy.transport_sockets.raw_buffer",
 					ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&rawv3.RawBuffer{})},
@@ -214,7 +214,7 @@ func noPanic() *clusterv3.Cluster_CommonLbConfig {
 }
 
 func (t *translation) protocolOptions(p protocol, connect bool) map[string]*anypb.Any {
-	explicit := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{}
+	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{}
 	if p == http2 {
 		o := &corev3.Http2ProtocolOptions{AllowConnect: connect}
 		if connect {
@@ -222,14 +222,14 @@ func (t *translation) protocolOptions(p protocol, connect bool) map[string]*anyp
 				Interval: durationpb.New(10 * time.Second), Timeout: durationpb.New(5 * time.Second),
 			}
 		}
-		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: o}
+		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: o}
 	} else {
-		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
+		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
 			HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
 		}
 	}
-	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": t.pack(&httpv3.HttpProtocolOptions{
-		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
+	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": t.pack(&upstreamhttpv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
 	})}
 }
 

@@ -4,10 +4,10 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
-	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
-	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -40,7 +40,7 @@ const (
 func (t *translation) tokenFilterByECDS() *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: tokenFilterName, ConfigType: &hcmv3.HttpFilter_ConfigDiscovery{
 		ConfigDiscovery: &corev3.ExtensionConfigSource{
-			ConfigSource:                     fromADS(0),
+			ConfigSource:                     fromADS(),
 			DefaultConfig:                    t.pack(denyAll()),
 			ApplyDefaultConfigWithoutWarming: true,
 			TypeUrls:                         []string{jwtType, rbacType},
@@ -49,50 +49,50 @@ func (t *translation) tokenFilterByECDS() *hcmv3.HttpFilter {
 }
 
 // denyAll allows nothing: an ALLOW list without an entry.
-func denyAll() *rbacv3.RBAC {
-	return &rbacv3.RBAC{Rules: &rbacconfigv3.RBAC{Action: rbacconfigv3.RBAC_ALLOW}}
+func denyAll() *httprbacv3.RBAC {
+	return &httprbacv3.RBAC{Rules: &rbacv3.RBAC{Action: rbacv3.RBAC_ALLOW}}
 }
 
 // tokenFilter verifies tokens and writes home, issuer and user into headers of
 // their own. Without any key nothing can be verified, and everything is denied.
 func (t *translation) tokenFilter() *corev3.TypedExtensionConfig {
-	providers := map[string]*jwtv3.JwtProvider{}
-	var any []*jwtv3.JwtRequirement
+	providers := map[string]*jwtauthnv3.JwtProvider{}
+	var any []*jwtauthnv3.JwtRequirement
 	for _, i := range t.Topology.Issuers {
 		if i.JWKS == "" {
 			continue
 		}
 		providers[i.Issuer] = provider(i)
-		any = append(any, &jwtv3.JwtRequirement{RequiresType: &jwtv3.JwtRequirement_ProviderName{ProviderName: i.Issuer}})
+		any = append(any, &jwtauthnv3.JwtRequirement{RequiresType: &jwtauthnv3.JwtRequirement_ProviderName{ProviderName: i.Issuer}})
 	}
 	if len(any) == 0 {
 		return &corev3.TypedExtensionConfig{Name: tokenFilterName, TypedConfig: t.pack(denyAll())}
 	}
 	need := any[0]
 	if len(any) > 1 {
-		need = &jwtv3.JwtRequirement{RequiresType: &jwtv3.JwtRequirement_RequiresAny{RequiresAny: &jwtv3.JwtRequirementOrList{Requirements: any}}}
+		need = &jwtauthnv3.JwtRequirement{RequiresType: &jwtauthnv3.JwtRequirement_RequiresAny{RequiresAny: &jwtauthnv3.JwtRequirementOrList{Requirements: any}}}
 	}
-	return &corev3.TypedExtensionConfig{Name: tokenFilterName, TypedConfig: t.pack(&jwtv3.JwtAuthentication{
+	return &corev3.TypedExtensionConfig{Name: tokenFilterName, TypedConfig: t.pack(&jwtauthnv3.JwtAuthentication{
 		Providers: providers,
-		Rules: []*jwtv3.RequirementRule{{
+		Rules: []*jwtauthnv3.RequirementRule{{
 			Match:           &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-			RequirementType: &jwtv3.RequirementRule_Requires{Requires: need},
+			RequirementType: &jwtauthnv3.RequirementRule_Requires{Requires: need},
 		}},
 	})}
 }
 
-func provider(i topology.Issuer) *jwtv3.JwtProvider {
-	return &jwtv3.JwtProvider{
+func provider(i topology.Issuer) *jwtauthnv3.JwtProvider {
+	return &jwtauthnv3.JwtProvider{
 		Issuer:    i.Issuer,
 		Audiences: i.Audiences,
-		JwksSourceSpecifier: &jwtv3.JwtProvider_LocalJwks{LocalJwks: &corev3.DataSource{
+		JwksSourceSpecifier: &jwtauthnv3.JwtProvider_LocalJwks{LocalJwks: &corev3.DataSource{
 			Specifier: &corev3.DataSource_InlineString{InlineString: i.JWKS},
 		}},
 		// Named, because Envoy would look into ?access_token= as well.
-		FromHeaders: []*jwtv3.JwtHeader{{Name: "authorization", ValuePrefix: "Bearer "}},
+		FromHeaders: []*jwtauthnv3.JwtHeader{{Name: "authorization", ValuePrefix: "Bearer "}},
 		// The peer verifies again; the last hop strips it.
 		Forward: true,
-		ClaimToHeaders: []*jwtv3.JwtClaimToHeader{
+		ClaimToHeaders: []*jwtauthnv3.JwtClaimToHeader{
 			{HeaderName: homeHeader, ClaimName: i.HomeClaim},
 			{HeaderName: issuerHeader, ClaimName: "iss"},
 			{HeaderName: userHeader, ClaimName: "sub"},
@@ -101,7 +101,7 @@ func provider(i topology.Issuer) *jwtv3.JwtProvider {
 		ClockSkewSeconds:  clockSkew,
 		RequireExpiration: true,
 		MaxLifetime:       durationpb.New(maxLifetime),
-		JwtCacheConfig:    &jwtv3.JwtCacheConfig{JwtCacheSize: tokenCache, JwtMaxTokenSize: maxToken},
+		JwtCacheConfig:    &jwtauthnv3.JwtCacheConfig{JwtCacheSize: tokenCache, JwtMaxTokenSize: maxToken},
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	healthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -93,7 +93,7 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 	hcm := &hcmv3.HttpConnectionManager{
 		StatPrefix: name,
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
-			RouteConfigName: routes, ConfigSource: fromADS(0),
+			RouteConfigName: routes, ConfigSource: fromADS(),
 		}},
 		HttpFilters:                  []*hcmv3.HttpFilter{t.tokenFilterByECDS(), t.router()},
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
@@ -138,13 +138,13 @@ func removePrefix(prefix string) *mutationv3.HeaderMutation {
 	}}
 }
 
-// fromADS takes a resource from the control plane. The time-out is how long
-// Envoy waits for the first answer; 0 waits for ever, closed.
-func fromADS(wait time.Duration) *corev3.ConfigSource {
+// fromADS takes a resource from the control plane. Envoy waits for the first
+// answer for ever, closed.
+func fromADS() *corev3.ConfigSource {
 	return &corev3.ConfigSource{
 		ResourceApiVersion:    corev3.ApiVersion_V3,
 		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
-		InitialFetchTimeout:   durationpb.New(wait),
+		InitialFetchTimeout:   durationpb.New(0),
 	}
 }
 
@@ -240,9 +240,9 @@ func (t *translation) liveCluster(owner string, r residency.Route, d destination
 		return name
 	}
 	t.addCluster(t.internalCluster(name, d.proto))
-	t.inner[name] = internalListener(name, "tcp", t.pack(&tcpv3.TcpProxy{
+	t.inner[name] = internalListener(name, "tcp", t.pack(&tcpproxyv3.TcpProxy{
 		StatPrefix:       "live",
-		ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: t.streamCluster(d)},
+		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: t.streamCluster(d)},
 		IdleTimeout:      durationpb.New(0),
 	}))
 	return name

@@ -30,8 +30,8 @@ const (
 	// Path parameters, backslashes, fragments and doubly escaped bytes: backends
 	// differ in how they read them (CVE-2026-73551, CVE-2026-73553).
 	oddPath = `[^?]*(?:[;\\#]|%(?:25|2[eEfF]|3[bB]|5[cC]|00)|[^\x21-\x7e]).*`
-	// Two hosts, user information, spaces, a trailing dot.
-	oddHost = `.*[,@/\\?#% ].*|.*\.(?::[0-9]*)?|:.*|`
+	// Two hosts, user information, spaces, a trailing dot, an empty port.
+	oddHost = `.*[,@/\\?#% ].*|.*\.(?::[0-9]*)?|.*:|:.*|`
 	// A second token where we do not look for one: another part could.
 	tokenShape     = `eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`
 	tokenInQuery   = `[^?]*\?(?:.*[&;])?[^=&]*=` + tokenShape + `(?:[&;].*)?`

@@ -13,7 +13,7 @@ import (
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -325,7 +325,7 @@ func (t *translation) forward(m *routev3.RouteMatch, r residency.Route, owner, h
 		route.RequestHeadersToRemove = t.lastHopRemovals()
 	}
 	if t.Topology.Expose {
-		route.ResponseHeadersToAdd = t.shown(r, home, reachable)
+		route.ResponseHeadersToAdd = t.shown(home, reachable)
 	}
 	return route
 }
@@ -356,7 +356,7 @@ func (t *translation) lastHopRemovals() []string {
 
 // shown are the response headers that a deployment may ask for. With a list of
 // regions only the last hop knows which one served.
-func (t *translation) shown(r residency.Route, home string, regions []string) []*corev3.HeaderValueOption {
+func (t *translation) shown(home string, regions []string) []*corev3.HeaderValueOption {
 	region := setHeader("x-domicile-region", regions[0])
 	if len(regions) > 1 {
 		region = setHeader("x-domicile-region", t.region.Name)
@@ -380,7 +380,7 @@ func setHeader(name, value string) *corev3.HeaderValueOption {
 // a denial, or serve without knowing a caller, may have it.
 func (t *translation) withoutToken(r *routev3.Route) *routev3.Route {
 	r.TypedPerFilterConfig = map[string]*anypb.Any{
-		tokenFilterName: t.pack(&jwtv3.PerRouteConfig{RequirementSpecifier: &jwtv3.PerRouteConfig_Disabled{Disabled: true}}),
+		tokenFilterName: t.pack(&jwtauthnv3.PerRouteConfig{RequirementSpecifier: &jwtauthnv3.PerRouteConfig_Disabled{Disabled: true}}),
 	}
 	return r
 }

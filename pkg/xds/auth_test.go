@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -97,14 +97,14 @@ func (a *authority) serveTLS(s *Server, auth tls.ClientAuthType) string {
 }
 
 // dialTLS opens a stream with a client certificate, or with none.
-func (a *authority) dialTLS(ctx context.Context, addr string, certs ...tls.Certificate) (discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient, error) {
+func (a *authority) dialTLS(ctx context.Context, addr string, certs ...tls.Certificate) (discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient, error) {
 	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(credentials.NewTLS(
 		&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: a.pool, Certificates: certs})))
 	if err != nil {
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
-	return discovery.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
+	return discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
 }
 
 // T31: over real mTLS, only the certificate makes a node.
@@ -134,10 +134,10 @@ func TestNodeT31Certificates(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			var resp *discovery.DeltaDiscoveryResponse
+			var resp *discoveryv3.DeltaDiscoveryResponse
 			stream, err := ca.dialTLS(ctx, addr, test.certs...)
 			if err == nil {
-				_ = stream.Send(&discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: gw}, TypeUrl: ClusterType})
+				_ = stream.Send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: gw}, TypeUrl: ClusterType})
 				resp, err = stream.Recv()
 			}
 			if status.Code(err) != test.code {

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 )
 
 // BenchmarkPublish moves one home for a number of mTLS proxies, which share the
@@ -50,7 +50,7 @@ func benchPublish(b *testing.B, proxies, unchanged int) {
 		}
 		names := [kinds][]string{routes: {"gateway", "peer"}, extensions: {"domicile.jwt"}}
 		for k, typeURL := range typeURLs {
-			_ = stream.Send(&discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: id}, TypeUrl: typeURL, ResourceNamesSubscribe: names[k]})
+			_ = stream.Send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: id}, TypeUrl: typeURL, ResourceNamesSubscribe: names[k]})
 		}
 		clients.Go(func() {
 			for {
@@ -58,7 +58,7 @@ func benchPublish(b *testing.B, proxies, unchanged int) {
 				if err != nil {
 					return
 				}
-				_ = stream.Send(&discovery.DeltaDiscoveryRequest{TypeUrl: resp.TypeUrl, ResponseNonce: resp.Nonce})
+				_ = stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.TypeUrl, ResponseNonce: resp.Nonce})
 			}
 		})
 	}

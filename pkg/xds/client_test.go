@@ -11,8 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"go.uber.org/goleak"
 	rpc "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
@@ -72,17 +72,17 @@ func (h *harness) proxy(id string) Proxy {
 }
 
 // verdict is how a client answers a response.
-type verdict func(*discovery.DeltaDiscoveryResponse) error
+type verdict func(*discoveryv3.DeltaDiscoveryResponse) error
 
 var errNoAnswer = errors.New("no answer")
 
-func accept(*discovery.DeltaDiscoveryResponse) error { return nil }
+func accept(*discoveryv3.DeltaDiscoveryResponse) error { return nil }
 
 // client is a small Envoy: it subscribes, applies, answers.
 type client struct {
 	id   string
 	conn *grpc.ClientConn
-	raw  discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
+	raw  discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
 	stop context.CancelFunc
 
 	mu     sync.Mutex
@@ -107,7 +107,7 @@ func (h *harness) dial(id string) *client {
 		h.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(metadata.AppendToOutgoingContext(h.t.Context(), "who", id))
-	raw, err := discovery.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
+	raw, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -138,8 +138,8 @@ func (h *harness) join(id string, from *client, edit ...func(*client)) *client {
 	}
 	names := [kinds][]string{routes: {"gateway", "peer"}, extensions: {"domicile.jwt"}}
 	for k, typeURL := range typeURLs {
-		c.send(&discovery.DeltaDiscoveryRequest{
-			Node: &core.Node{Id: id}, TypeUrl: typeURL,
+		c.send(&discoveryv3.DeltaDiscoveryRequest{
+			Node: &corev3.Node{Id: id}, TypeUrl: typeURL,
 			ResourceNamesSubscribe: names[k], InitialResourceVersions: c.have[k],
 		})
 	}
@@ -148,7 +148,7 @@ func (h *harness) join(id string, from *client, edit ...func(*client)) *client {
 	return c
 }
 
-func (c *client) send(req *discovery.DeltaDiscoveryRequest) { _ = c.raw.Send(req) }
+func (c *client) send(req *discoveryv3.DeltaDiscoveryRequest) { _ = c.raw.Send(req) }
 
 func (c *client) run() {
 	if c.gate != nil {
@@ -168,7 +168,7 @@ func (c *client) run() {
 	}
 }
 
-func (c *client) take(resp *discovery.DeltaDiscoveryResponse) *discovery.DeltaDiscoveryRequest {
+func (c *client) take(resp *discoveryv3.DeltaDiscoveryResponse) *discoveryv3.DeltaDiscoveryRequest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	words := []string{short(resp.TypeUrl)}
@@ -180,7 +180,7 @@ func (c *client) take(resp *discovery.DeltaDiscoveryResponse) *discovery.DeltaDi
 	}
 	c.log = append(c.log, strings.Join(words, " "))
 	c.nonces = append(c.nonces, resp.Nonce)
-	req := &discovery.DeltaDiscoveryRequest{TypeUrl: resp.TypeUrl, ResponseNonce: resp.Nonce}
+	req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.TypeUrl, ResponseNonce: resp.Nonce}
 	switch err := c.answer(resp); {
 	case errors.Is(err, errNoAnswer):
 		return nil
@@ -224,7 +224,7 @@ func (c *client) ended() error {
 
 // rejects makes a verdict that refuses responses with a resource.
 func rejects(typeURL, name, why string) verdict {
-	return func(resp *discovery.DeltaDiscoveryResponse) error {
+	return func(resp *discoveryv3.DeltaDiscoveryResponse) error {
 		for _, r := range resp.Resources {
 			if resp.TypeUrl == typeURL && r.Name == name {
 				return errors.New(why)
@@ -236,7 +236,7 @@ func rejects(typeURL, name, why string) verdict {
 
 // ignores makes a verdict that never answers a type.
 func ignores(typeURL string) verdict {
-	return func(resp *discovery.DeltaDiscoveryResponse) error {
+	return func(resp *discoveryv3.DeltaDiscoveryResponse) error {
 		if resp.TypeUrl == typeURL {
 			return errNoAnswer
 		}

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"sync"
 
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 )
 
 // kind numbers the served types.
@@ -29,10 +29,10 @@ const unknown = "?"
 // group. A nil set is empty.
 type set struct {
 	names  []string // sorted
-	byName map[string]*discovery.Resource
+	byName map[string]*discoveryv3.Resource
 }
 
-func (s *set) get(name string) *discovery.Resource {
+func (s *set) get(name string) *discoveryv3.Resource {
 	if s == nil {
 		return nil
 	}
@@ -45,7 +45,7 @@ func (s *set) version(name string) string { return s.get(name).GetVersion() }
 // newSet returns prev itself when nothing differs: two sets at one address are
 // known to be equal without looking into them.
 func newSet(resources []Resource, prev *set) (*set, error) {
-	s := &set{byName: make(map[string]*discovery.Resource, len(resources))}
+	s := &set{byName: make(map[string]*discoveryv3.Resource, len(resources))}
 	same := prev != nil && len(prev.names) == len(resources)
 	for _, r := range resources {
 		if r.Name == "" || r.Version == "" || r.Version == unknown || r.Body == nil {
@@ -56,7 +56,7 @@ func newSet(resources []Resource, prev *set) (*set, error) {
 		}
 		old := prev.get(r.Name)
 		if old.GetVersion() != r.Version {
-			old, same = &discovery.Resource{Name: r.Name, Version: r.Version, Resource: r.Body}, false
+			old, same = &discoveryv3.Resource{Name: r.Name, Version: r.Version, Resource: r.Body}, false
 		}
 		s.byName[r.Name] = old
 		s.names = append(s.names, r.Name)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 )
 
 // The steps of a roll-out, as status shows them.
@@ -156,7 +156,7 @@ func (r *rollout) runs(p *prepared) bool {
 }
 
 // subscribe takes the subscriptions of a request.
-func (r *rollout) subscribe(k kind, req *discovery.DeltaDiscoveryRequest) {
+func (r *rollout) subscribe(k kind, req *discoveryv3.DeltaDiscoveryRequest) {
 	s := &r.kinds[k]
 	if s.started {
 		s.follow(req)
@@ -170,7 +170,7 @@ func (r *rollout) subscribe(k kind, req *discovery.DeltaDiscoveryRequest) {
 }
 
 // answer takes the ACK or NACK of a response, and how long the proxy took.
-func (r *rollout) answer(k kind, req *discovery.DeltaDiscoveryRequest, now time.Time) (answer, time.Duration) {
+func (r *rollout) answer(k kind, req *discoveryv3.DeltaDiscoveryRequest, now time.Time) (answer, time.Duration) {
 	if req.GetResponseNonce() == "" {
 		return answerNone, 0
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	rpc "google.golang.org/genproto/googleapis/rpc/status"
 	"pgregory.net/rapid"
 )
@@ -22,17 +22,17 @@ type fakeProxy struct {
 	now     time.Time
 	serial  int
 	rollout *rollout
-	pending []*response                           // on the way to the proxy
-	have    [kinds]map[string]*discovery.Resource // what it serves
-	bound   string                                // what the server remembers
-	added   map[string]bool                       // listeners, on this stream for this target
-	between func()                                // runs between the first requests of a stream
+	pending []*response                             // on the way to the proxy
+	have    [kinds]map[string]*discoveryv3.Resource // what it serves
+	bound   string                                  // what the server remembers
+	added   map[string]bool                         // listeners, on this stream for this target
+	between func()                                  // runs between the first requests of a stream
 }
 
 func newFakeProxy(t rapid.TB) *fakeProxy {
 	p := &fakeProxy{t: t, group: &group{}, now: time.Unix(1_800_000_000, 0)}
 	for k := range p.have {
-		p.have[k] = map[string]*discovery.Resource{}
+		p.have[k] = map[string]*discoveryv3.Resource{}
 	}
 	return p
 }
@@ -67,7 +67,7 @@ func (p *fakeProxy) connect(remember bool) {
 	p.rollout.retarget(p.group.plan.Load())
 	names := [kinds][]string{routes: {"gateway", "peer"}, extensions: {"domicile.jwt"}}
 	for k := range kinds {
-		p.rollout.subscribe(k, &discovery.DeltaDiscoveryRequest{
+		p.rollout.subscribe(k, &discoveryv3.DeltaDiscoveryRequest{
 			ResourceNamesSubscribe: names[k], InitialResourceVersions: p.versions(k),
 		})
 		p.pump()
@@ -97,7 +97,7 @@ func (p *fakeProxy) pump() {
 func (p *fakeProxy) judge(out *response) {
 	final := p.group.plan.Load().final
 	permitted := allows(final.sets[routes].get("gateway").GetResource().GetValue())
-	beyond := func(r *discovery.Resource) bool {
+	beyond := func(r *discoveryv3.Resource) bool {
 		return slices.ContainsFunc(allows(r.GetResource().GetValue()), func(cell string) bool {
 			return !slices.Contains(permitted, cell)
 		})
@@ -126,7 +126,7 @@ func (p *fakeProxy) step(accept bool) {
 	}
 	out := p.pending[0]
 	p.pending = p.pending[1:]
-	req := &discovery.DeltaDiscoveryRequest{ResponseNonce: out.nonce}
+	req := &discoveryv3.DeltaDiscoveryRequest{ResponseNonce: out.nonce}
 	if !accept {
 		req.ErrorDetail = &rpc.Status{Message: "no"}
 	} else {
@@ -250,7 +250,7 @@ func TestRolloutT28RandomSequences(t *testing.T) {
 			case "ask": // Envoy made a listener anew and has forgotten its routes
 				name := rapid.SampledFrom([]string{"gateway", "peer"}).Draw(t, "name")
 				delete(p.have[routes], name)
-				p.rollout.subscribe(routes, &discovery.DeltaDiscoveryRequest{ResourceNamesSubscribe: []string{name}})
+				p.rollout.subscribe(routes, &discoveryv3.DeltaDiscoveryRequest{ResourceNamesSubscribe: []string{name}})
 				p.pump()
 			case "lose": // an answer may be lost on the way: the proxy has applied it
 				if len(p.pending) > 0 && rapid.Bool().Draw(t, "applied") {
@@ -377,7 +377,7 @@ func TestRolloutResumedWaitsForListeners(t *testing.T) {
 	r := newRollout("x", "", time.Minute, nil)
 	r.retarget(p.group.plan.Load())
 	for _, k := range []kind{clusters, routes} {
-		req := &discovery.DeltaDiscoveryRequest{InitialResourceVersions: p.versions(k)}
+		req := &discoveryv3.DeltaDiscoveryRequest{InitialResourceVersions: p.versions(k)}
 		if k == routes {
 			req.ResourceNamesSubscribe = []string{"gateway", "peer"}
 		}
@@ -416,7 +416,7 @@ func TestSubscriptionAgainInFlight(t *testing.T) {
 	for len(p.pending) > 0 && p.pending[0].kind != routes {
 		p.step(true)
 	}
-	p.rollout.subscribe(routes, &discovery.DeltaDiscoveryRequest{ResourceNamesSubscribe: []string{"peer"}})
+	p.rollout.subscribe(routes, &discoveryv3.DeltaDiscoveryRequest{ResourceNamesSubscribe: []string{"peer"}})
 	p.pump()
 	if n := len(p.pending); n != 2 || len(p.pending[1].changes) != 1 || p.pending[1].changes[0].name != "peer" {
 		t.Fatalf("%d responses are on their way", n)
@@ -440,7 +440,7 @@ func TestAnswerT27Skipped(t *testing.T) {
 	}
 	p.pending = nil
 	p.apply(last)
-	p.rollout.answer(clusters, &discovery.DeltaDiscoveryRequest{ResponseNonce: last.nonce}, p.now)
+	p.rollout.answer(clusters, &discoveryv3.DeltaDiscoveryRequest{ResponseNonce: last.nonce}, p.now)
 	p.pump()
 	var removed []string
 	for range 20 {

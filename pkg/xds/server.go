@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -66,7 +66,6 @@ func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ReadBufferSize(0),
 		grpc.WriteBufferSize(4 << 10),
-		grpc.SharedWriteBuffer(true),
 		grpc.MaxRecvMsgSize(4 << 20),
 		grpc.MaxConcurrentStreams(16),
 		grpc.ConnectionTimeout(20 * time.Second),
@@ -77,7 +76,7 @@ func ServerOptions() []grpc.ServerOption {
 
 // Server is a delta ADS server. It owns no goroutine outside of its streams.
 type Server struct {
-	discovery.UnimplementedAggregatedDiscoveryServiceServer
+	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	config  Config
 	metrics *metrics
 	streams atomic.Int64
@@ -108,7 +107,7 @@ func New(config Config) *Server {
 
 // Register adds the service to g.
 func (s *Server) Register(g *grpc.Server) {
-	discovery.RegisterAggregatedDiscoveryServiceServer(g, s)
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, s)
 }
 
 // Close ends all streams with Unavailable and refuses new ones, so that a
@@ -210,7 +209,7 @@ func (g *group) set(t *Target) error {
 }
 
 // DeltaAggregatedResources serves one proxy until either side ends it.
-func (s *Server) DeltaAggregatedResources(conn discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+func (s *Server) DeltaAggregatedResources(conn discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 	defer s.streams.Add(-1)
 	if s.streams.Add(1) > int64(s.config.MaxStreams) {
 		return status.Error(codes.ResourceExhausted, "too many proxies on this replica")

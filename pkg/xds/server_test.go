@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
@@ -253,7 +253,7 @@ func TestSilentT29(t *testing.T) {
 		h.publish(before)
 		c := h.join(gw, nil)
 		c.got()
-		c.answering(func(*discovery.DeltaDiscoveryResponse) error { return errNoAnswer })
+		c.answering(func(*discoveryv3.DeltaDiscoveryResponse) error { return errNoAnswer })
 		last := before
 		for i := range 50 {
 			next := before
@@ -289,11 +289,11 @@ func TestNonceT27(t *testing.T) {
 		h.publish(after, before)
 		c.got()
 		for _, nonce := range []string{"", "made-up", old} {
-			c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: RouteType, ResponseNonce: nonce})
+			c.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: RouteType, ResponseNonce: nonce})
 			equal(t, "after nonce "+nonce, c.got(), []string(nil))
 		}
 		equal(t, "step", h.proxy(gw).Step, StepRevoke)
-		c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: ClusterType, ResponseNonce: c.nonces[len(c.nonces)-2]})
+		c.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: ClusterType, ResponseNonce: c.nonces[len(c.nonces)-2]})
 		equal(t, "the nonce of another type", c.got(), []string(nil))
 	})
 }
@@ -318,7 +318,7 @@ func TestNodeT31Forged(t *testing.T) {
 				h := start(t, Config{})
 				h.publish(before)
 				c := h.dial(test.cert)
-				c.send(&discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: test.node}, TypeUrl: ClusterType})
+				c.send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: test.node}, TypeUrl: ClusterType})
 				go c.run()
 				equal(t, "code", status.Code(c.ended()), test.code)
 				equal(t, "sent", c.got(), []string(nil))
@@ -354,12 +354,12 @@ func TestBounds(t *testing.T) {
 			for j := range 4 {
 				names = append(names, fmt.Sprint(i, j))
 			}
-			c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: RouteType, ResourceNamesSubscribe: names})
+			c.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: RouteType, ResourceNamesSubscribe: names})
 		}
 		equal(t, "names", status.Code(c.ended()), codes.ResourceExhausted)
 		third := h.join(gw, nil)
 		equal(t, "room again", third.ended(), error(nil))
-		third.send(&discovery.DeltaDiscoveryRequest{TypeUrl: "type.googleapis.com/other"})
+		third.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: "type.googleapis.com/other"})
 		equal(t, "type", status.Code(third.ended()), codes.InvalidArgument)
 		mute := h.dial(gw)
 		go mute.run()
@@ -375,7 +375,7 @@ func TestSubscriptions(t *testing.T) {
 		c := h.join(gw, nil)
 		c.got()
 		ask := func(typeURL string, subscribe, unsubscribe []string) []string {
-			c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: typeURL, ResourceNamesSubscribe: subscribe, ResourceNamesUnsubscribe: unsubscribe})
+			c.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURL, ResourceNamesSubscribe: subscribe, ResourceNamesUnsubscribe: unsubscribe})
 			return c.got()
 		}
 		equal(t, "one that does not exist", ask(RouteType, []string{"nowhere"}, nil), []string{"RDS -nowhere"})

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"time"
 
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -20,7 +20,7 @@ import (
 // lives as long as it takes. Both end when the handler returns.
 type stream struct {
 	server  *Server
-	conn    discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
+	conn    discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
 	id      string
 	node    nodeID
 	version string // of Envoy
@@ -33,7 +33,7 @@ type stream struct {
 	replaced chan struct{} // closed when the same proxy has connected again
 }
 
-func newStream(s *Server, conn discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, id string, node nodeID) *stream {
+func newStream(s *Server, conn discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, id string, node nodeID) *stream {
 	return &stream{
 		server: s, conn: conn, id: id, node: node,
 		wake: make(chan struct{}, 1), replaced: make(chan struct{}),
@@ -52,12 +52,12 @@ func (st *stream) poke() {
 var errSilent = errors.New("silent")
 
 func (st *stream) serve() error {
-	in, broken := make(chan *discovery.DeltaDiscoveryRequest), make(chan error, 1)
+	in, broken := make(chan *discoveryv3.DeltaDiscoveryRequest), make(chan error, 1)
 	go st.receive(in, broken)
 
 	timer := time.NewTimer(st.server.config.AckDeadline)
 	defer timer.Stop()
-	var first *discovery.DeltaDiscoveryRequest
+	var first *discoveryv3.DeltaDiscoveryRequest
 	select {
 	case first = <-in:
 	case err := <-broken:
@@ -85,7 +85,7 @@ func (st *stream) serve() error {
 
 var errClosed = status.Error(codes.Unavailable, "this replica is going away")
 
-func (st *stream) receive(in chan<- *discovery.DeltaDiscoveryRequest, broken chan<- error) {
+func (st *stream) receive(in chan<- *discoveryv3.DeltaDiscoveryRequest, broken chan<- error) {
 	for {
 		req, err := st.conn.Recv()
 		if err != nil {
@@ -101,7 +101,7 @@ func (st *stream) receive(in chan<- *discovery.DeltaDiscoveryRequest, broken cha
 }
 
 // loop lists everything that can happen to a stream.
-func (st *stream) loop(in <-chan *discovery.DeltaDiscoveryRequest, broken <-chan error, timer *time.Timer) error {
+func (st *stream) loop(in <-chan *discoveryv3.DeltaDiscoveryRequest, broken <-chan error, timer *time.Timer) error {
 	sent, sending := make(chan error, 1), false
 	for {
 		now := time.Now()
@@ -154,7 +154,7 @@ func ended(err error) error {
 // send writes one response. The resources in it are shared by all streams, the
 // rest is this stream's.
 func (st *stream) send(out *response, sent chan<- error) {
-	msg := &discovery.DeltaDiscoveryResponse{
+	msg := &discoveryv3.DeltaDiscoveryResponse{
 		TypeUrl: typeURLs[out.kind], Nonce: out.nonce, SystemVersionInfo: out.version,
 	}
 	for _, c := range out.changes {
@@ -169,7 +169,7 @@ func (st *stream) send(out *response, sent chan<- error) {
 }
 
 // handle takes one request: an answer, subscriptions, or both.
-func (st *stream) handle(req *discovery.DeltaDiscoveryRequest) error {
+func (st *stream) handle(req *discoveryv3.DeltaDiscoveryRequest) error {
 	k := kind(slices.Index(typeURLs[:], req.GetTypeUrl()))
 	if k < 0 {
 		return status.Errorf(codes.InvalidArgument, "type %.255q is not served", req.GetTypeUrl())
@@ -203,7 +203,7 @@ func (st *stream) handle(req *discovery.DeltaDiscoveryRequest) error {
 }
 
 // envoyVersion is what a proxy says about itself: for display only.
-func envoyVersion(n *core.Node) string {
+func envoyVersion(n *corev3.Node) string {
 	if v := n.GetUserAgentBuildVersion().GetVersion(); v != nil {
 		return fmt.Sprintf("%d.%d.%d", v.GetMajorNumber(), v.GetMinorNumber(), v.GetPatch())
 	}

@@ -5,13 +5,13 @@ import (
 	"slices"
 	"time"
 
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 )
 
 // change is one resource to send; without a resource, one to remove.
 type change struct {
 	name string
-	to   *discovery.Resource
+	to   *discoveryv3.Resource
 }
 
 func (c change) version() string { return c.to.GetVersion() }
@@ -121,7 +121,7 @@ func (s *subscription) adopt(final *set) {
 
 // begin reads the first request of a type on a stream. It reports whether the
 // proxy came with resources of an earlier stream.
-func (s *subscription) begin(k kind, req *discovery.DeltaDiscoveryRequest) (resumed bool) {
+func (s *subscription) begin(k kind, req *discoveryv3.DeltaDiscoveryRequest) (resumed bool) {
 	s.started = true
 	s.names = map[string]struct{}{}
 	held := req.GetInitialResourceVersions()
@@ -149,7 +149,7 @@ func (s *subscription) begin(k kind, req *discovery.DeltaDiscoveryRequest) (resu
 
 // follow reads the subscriptions of a later request. A name that is subscribed
 // to is sent even when the proxy seems to have it: it has just forgotten it.
-func (s *subscription) follow(req *discovery.DeltaDiscoveryRequest) {
+func (s *subscription) follow(req *discoveryv3.DeltaDiscoveryRequest) {
 	for _, name := range req.GetResourceNamesSubscribe() {
 		if name == "*" {
 			s.greet = s.greet || !s.wildcard

@@ -368,7 +368,7 @@ func testContexts(t *testing.T, target Target) {
 	defer stop()
 	for want, ctx := range map[error]context.Context{context.Canceled: cancelled, store.ErrUnavailable: expired} {
 		for name, err := range calls(ctx, s, head) {
-			if !errors.Is(err, want) || errors.Is(err, store.ErrUnavailable) != (want == store.ErrUnavailable) {
+			if !errors.Is(err, want) || errors.Is(err, store.ErrUnavailable) != errors.Is(want, store.ErrUnavailable) {
 				t.Errorf("%s with a context that ended: %v, want %v", name, err, want)
 			}
 		}

@@ -47,7 +47,7 @@ func TestT24OnlyListedCodesPass(t *testing.T) {
 	}
 	passed := 0
 	for _, a := range alphabet {
-		for _, b := range []rune("ABCDEFGHIJKLMNOPQRSTUVWXYZaАＡ\u200b 0") {
+		for _, b := range "ABCDEFGHIJKLMNOPQRSTUVWXYZaАＡ\u200b 0" {
 			s := string([]rune{a, b})
 			why, fix := k.Fault(s, Home)
 			if (why == "") != (countries[s] != "") {
