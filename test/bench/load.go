@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// connections is how many keep-alive connections carry the load.
+const connections = 32
+
+// answerTime is how long any answer may take before the run fails.
+const answerTime = 10 * time.Second
+
+// wire is one keep-alive HTTP/1.1 connection that reads as little of an answer
+// as it can: what the client spends, Envoy lacks.
+type wire struct {
+	net.Conn
+	buf []byte
+}
+
+// dialAll opens n connections.
+func dialAll(addr string, n int) ([]*wire, error) {
+	out := make([]*wire, 0, n)
+	for range n {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			hangUp(out)
+			return nil, fmt.Errorf("dial %s: %w", addr, err)
+		}
+		out = append(out, &wire{c, make([]byte, 4096)})
+	}
+	return out, nil
+}
+
+func hangUp(list []*wire) {
+	for _, w := range list {
+		w.Close()
+	}
+}
+
+// ask sends a request, reads the whole answer and returns its status.
+func (w *wire) ask(request []byte) (status int, err error) {
+	if _, err := w.Write(request); err != nil {
+		return 0, err
+	}
+	have := 0
+	for {
+		n, err := w.Read(w.buf[have:])
+		if err != nil {
+			return 0, err
+		}
+		have += n
+		head, status, length, err := readHead(w.buf[:have])
+		switch {
+		case err != nil:
+			return 0, err
+		case head == 0 && have == len(w.buf):
+			return 0, errors.New("the answer's header is too long")
+		case head == 0:
+			continue
+		}
+		if rest := head + length - have; rest > 0 {
+			_, err = io.CopyN(io.Discard, w.Conn, int64(rest))
+		}
+		return status, err
+	}
+}
+
+// readHead parses a response header; head is its length, 0 while it is not
+// complete. An answer must say its length: the rest would be read as the next.
+func readHead(b []byte) (head, status, length int, err error) {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		return 0, 0, 0, nil
+	}
+	if end < 12 || !bytes.HasPrefix(b, []byte("HTTP/1.1 ")) {
+		return 0, 0, 0, fmt.Errorf("not an HTTP/1.1 answer: %.40q", b)
+	}
+	if status, err = strconv.Atoi(string(b[9:12])); err != nil {
+		return 0, 0, 0, fmt.Errorf("status %.12q: %w", b, err)
+	}
+	if status == 101 {
+		return end + 4, status, 0, nil
+	}
+	const name = "\r\ncontent-length:"
+	for i := 0; i+len(name) <= end; i++ {
+		if b[i] != '\r' || !bytes.EqualFold(b[i:i+len(name)], []byte(name)) {
+			continue
+		}
+		value, _, _ := bytes.Cut(b[i+len(name):end+2], []byte("\r\n"))
+		if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+			return 0, 0, 0, fmt.Errorf("content-length: %w", err)
+		}
+		return end + 4, status, length, nil
+	}
+	return 0, 0, 0, fmt.Errorf("an answer without content-length: %.200q", b[:end])
+}
+
+// exchange is one request and its answer on a connection.
+type exchange func(w *wire) error
+
+// requests cycles through pre-rendered requests, one cursor for all connections.
+type requests struct {
+	list [][]byte
+	next atomic.Uint64
+}
+
+func (r *requests) exchange(w *wire) error {
+	status, err := w.ask(r.list[r.next.Add(1)%uint64(len(r.list))])
+	if err == nil && status != 200 {
+		err = fmt.Errorf("status %d: %s", status, tail(w.buf))
+	}
+	return err
+}
+
+// tail shows what came, without what an earlier answer left behind it.
+func tail(b []byte) []byte {
+	b, _, _ = bytes.Cut(b, []byte{0})
+	return b[:min(len(b), 400)]
+}
+
+// drive runs exchanges on all connections until d has passed, or most of them
+// are done when most is not 0. It returns how many there were and how long they
+// took; the first that fails ends it.
+func drive(ctx context.Context, conns []*wire, d time.Duration, most int, ex exchange) (int, time.Duration, error) {
+	var stop atomic.Bool
+	var started, done atomic.Int64
+	var wg sync.WaitGroup
+	errs := make([]error, len(conns))
+	began := time.Now()
+	timer := time.AfterFunc(d, func() { stop.Store(true) })
+	defer timer.Stop()
+	defer context.AfterFunc(ctx, func() { stop.Store(true) })()
+	for i, w := range conns {
+		if err := w.SetDeadline(began.Add(d + answerTime)); err != nil {
+			return 0, 0, err
+		}
+		wg.Go(func() {
+			n := int64(0)
+			for !stop.Load() && (most == 0 || started.Add(1) <= int64(most)) {
+				if errs[i] = ex(w); errs[i] != nil {
+					stop.Store(true)
+					break
+				}
+				n++
+			}
+			done.Add(n)
+		})
+	}
+	wg.Wait()
+	return int(done.Load()), time.Since(began), errors.Join(append(errs, ctx.Err())...)
+}

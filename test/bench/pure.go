@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"golang.org/x/text/language"
+
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/release"
+	"github.com/domicile-dev/domicile/pkg/residency"
+	"github.com/domicile-dev/domicile/policies"
+)
+
+// The policy of P16 and P17.
+const (
+	manyHomes   = 250
+	manyRegions = 50
+)
+
+// decide measures P16: one decision in Go.
+func (b *bench) decide(ctx context.Context) error {
+	t, err := table(manyHomes)
+	if err != nil {
+		return err
+	}
+	queries := make([]residency.Query, 4096)
+	for i := range queries {
+		queries[i] = residency.Query{
+			Home: homeName(i * 7 % manyHomes), Class: classNames[i%len(classNames)], Entry: []string{here, elsewhere}[i/2%2],
+		}
+	}
+	var ns, allocations series
+	for range b.rounds {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		refused := false
+		r := testing.Benchmark(func(tb *testing.B) {
+			tb.ReportAllocs()
+			for i := 0; tb.Loop(); i++ {
+				refused = refused || !t.Decide(queries[i%len(queries)]).Allowed()
+			}
+		})
+		if refused || r.N == 0 {
+			return errors.New("a decision that the table allows was refused")
+		}
+		ns = append(ns, float64(r.T.Nanoseconds())/float64(r.N))
+		allocations = append(allocations, float64(r.AllocsPerOp()))
+	}
+	b.report.add("P16", "one decision in Go, 250 homes × 6 classes", "ns", ns, atMost(200))
+	b.report.add("P16", "allocations of one decision", "", allocations, atMost(0))
+	return nil
+}
+
+// build measures P17: release.Build reads, compiles, translates for every node
+// and checks every node's configuration for leaks.
+func (b *bench) build(ctx context.Context) error {
+	files, at := manyPolicies(), time.Now()
+	var cold, changed, read series
+	for range min(b.rounds, 3) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		took, err := buildOnce(files, at)
+		if err != nil {
+			return err
+		}
+		cold = append(cold, took)
+		began := time.Now()
+		if _, problems := policy.Parse(files, policies.Shipped()); policy.HasErrors(problems) {
+			return fmt.Errorf("read: %s", problems[0].Message)
+		}
+		read = append(read, time.Since(began).Seconds())
+		for name, f := range files { // any one
+			if text := strings.Replace(string(f.Data), "media: {}", "media: {serve: []}", 1); text != string(f.Data) {
+				files[name] = &fstest.MapFile{Data: []byte(text)}
+				break
+			}
+		}
+		if took, err = buildOnce(files, at); err != nil {
+			return err
+		}
+		changed = append(changed, took*1000)
+	}
+	b.report.add("P17", "250 homes × 50 regions × 6 classes, all nodes: read, compile, translate, leak check", "s", cold, atMost(1))
+	b.report.add("P17", "of that: read the files", "s", read, nil)
+	b.report.add("P17", "the same after one file has changed", "ms", changed, atMost(100))
+	return nil
+}
+
+func buildOnce(files fs.FS, at time.Time) (seconds float64, err error) {
+	began := time.Now()
+	r := release.Build(release.Input{FS: files, At: at})
+	took := time.Since(began).Seconds()
+	for _, p := range r.Problems {
+		if p.Severity == policy.Error {
+			return 0, fmt.Errorf("%s:%d: %s", p.Pos.File, p.Pos.Line, p.Message)
+		}
+	}
+	if !r.Publishable() {
+		return 0, fmt.Errorf("the synthetic policy has %d leaks, the first: %v", len(r.Leaks), r.Leaks[0])
+	}
+	return took, nil
+}
+
+// manyPolicies writes a policy directory: every home is served by one region and
+// may enter in every one, by a transfer.
+func manyPolicies() fstest.MapFS {
+	codes := countries()
+	out := fstest.MapFS{}
+	file := func(name, format string, args ...any) {
+		out[name] = &fstest.MapFile{Data: []byte(fmt.Sprintf(format, args...))}
+	}
+	homes := codes[:min(manyHomes, len(codes))]
+	var regions, classes, all, rules strings.Builder
+	for i, c := range codes[:manyRegions] {
+		fmt.Fprintf(&regions, "    - {name: region-%d, country: %q, kms: local, gateway: {host: r%d.example.com, peer: \"peer.r%d.example.com:8443\"}, backends: {im: [\"10.%d.1.1:8080\"]}}\n", i, c, i, i, i)
+		fmt.Fprintf(&all, "region-%d, ", i)
+	}
+	names := strings.Join(classNames, ", ")
+	for _, c := range classNames {
+		fmt.Fprintf(&classes, "    - {class: %s, match: {pathPrefix: /v1/%s}, subject: caller, service: im}\n", c, c)
+		fmt.Fprintf(&rules, "    %s: {}\n", c)
+	}
+	file("deployment.yaml", `apiVersion: domicile.dev/v1
+kind: Deployment
+metadata: {name: bench}
+spec:
+  regions:
+%s  classes:
+%s  issuers:
+    - {issuer: %q, jwks: {file: jwks.json}, audiences: [im], homeClaim: home, homes: [%s]}
+  approvals: {loosen: [author], emergencyDeny: [oncall]}
+`, regions.String(), classes.String(), issuer, quoted(homes))
+	keys, _ := fs.ReadFile(policies.Library(), "jwks.json") // a missing one is a problem that Build reports
+	out["jwks.json"] = &fstest.MapFile{Data: keys}
+	for i, home := range homes {
+		file("jurisdictions/"+strings.ToLower(home)+".yaml", `apiVersion: domicile.dev/v1
+kind: Jurisdiction
+metadata: {name: %q, owner: bench}
+spec:
+  law: ["EU"]
+  enforcement: enforce
+  review: {every: 90d, last: %s}
+  defaults:
+    serve: [region-%d]
+    entry: [%s]
+    basis: [chosen]
+  classes:
+%s  transfers:
+    - {id: all, to: [%s], classes: [%s], for: [serve, entry], mechanism: scc, reference: SCC-1, reviewBy: 2099-01-01, until: 2099-01-01}
+`, home, time.Now().Format(time.DateOnly), i%manyRegions, strings.TrimSuffix(all.String(), ", "), rules.String(), quoted(without(codes[:manyRegions], home)), names)
+	}
+	return out
+}
+
+func without(list []string, x string) []string {
+	var out []string
+	for _, s := range list {
+		if s != x {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func quoted(list []string) string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = fmt.Sprintf("%q", s)
+	}
+	return strings.Join(out, ", ")
+}
+
+// countries are the codes of ISO 3166-1, as far as there are any.
+func countries() []string {
+	var out []string
+	for a := 'A'; a <= 'Z'; a++ {
+		for z := 'A'; z <= 'Z'; z++ {
+			code := string([]rune{a, z})
+			r, err := language.ParseRegion(code)
+			if err == nil && r.IsCountry() && r.String() == code && r.ISO3() != "ZZZ" {
+				out = append(out, code)
+			}
+		}
+	}
+	return out
+}
