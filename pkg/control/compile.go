@@ -38,7 +38,9 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 		mu.Lock()
 		before, same := last, made
 		mu.Unlock()
-		r := release.Build(release.Input{FS: files, At: at, Overlay: overlay, Strict: strict, Last: before})
+		prover := provers.Get().(*leakcheck.Prover)
+		defer provers.Put(prover)
+		r := release.Build(release.Input{FS: files, At: at, Overlay: overlay, Strict: strict, Last: before, Prover: prover})
 		if !r.Publishable() {
 			return nil, &Refusal{Problems: r.Problems, Leaks: r.Leaks}
 		}
@@ -68,6 +70,10 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 		return p, nil
 	}
 }
+
+// provers remember what earlier leak checks worked out; one serves one check at
+// a time.
+var provers = sync.Pool{New: func() any { return new(leakcheck.Prover) }}
 
 type stepFunc func(xds.Group, *residency.Table) (*xds.Snapshot, error)
 
@@ -102,9 +108,9 @@ func step(in envoy.Input) (*xds.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	leaks := leakcheck.Check(leakcheck.Config{
-		Listeners: res.Listeners, Clusters: res.Clusters, Routes: res.Routes, Extensions: res.Extensions,
-	}, in.Table, in.Topology, in.Node.Region)
+	prover := provers.Get().(*leakcheck.Prover)
+	defer provers.Put(prover)
+	leaks := release.Prove(prover, res, in.Table, in.Topology, in.Node.Region)
 	if len(leaks) > 0 {
 		return nil, fmt.Errorf("the step leaks: %s", leaks[0])
 	}

@@ -92,6 +92,17 @@ func (f Finding) String() string { return f.Where + ": " + f.Code + ": " + f.Mes
 // result means proved. The result is in the order of the configuration, without
 // duplicates, and the same for the same input.
 func Check(c Config, t *residency.Table, top *topology.Topology, region string) []Finding {
+	return new(Prover).Check(c, t, top, region)
+}
+
+// Prover checks like Check and remembers what it worked out about paths, hosts
+// and certificates, which the Envoys of a deployment and the next policy mostly
+// share. Its memory is bounded. The zero Prover is ready; it must not be used
+// concurrently.
+type Prover struct{ memory requests.Memory }
+
+// Check is the function Check, with the memory of p.
+func (p *Prover) Check(c Config, t *residency.Table, top *topology.Topology, region string) []Finding {
 	var own topology.Region
 	found := false
 	if top != nil {
@@ -100,7 +111,7 @@ func Check(c Config, t *residency.Table, top *topology.Topology, region string) 
 	if !found || t == nil {
 		return []Finding{{Code: NotJudged, Where: "region " + region, Message: "the region is not in the deployment, so nothing here is allowed"}}
 	}
-	k := newChecker(c, t, top, own)
+	k := newChecker(c, t, top, own, p.memory.Algebra(t, top, own))
 	for _, l := range c.Listeners {
 		k.listener(l)
 	}
@@ -139,7 +150,7 @@ type hostQuestion struct {
 	host, entry string
 }
 
-func newChecker(c Config, t *residency.Table, top *topology.Topology, own topology.Region) *checker {
+func newChecker(c Config, t *residency.Table, top *topology.Topology, own topology.Region, a *requests.Algebra) *checker {
 	k := &checker{
 		table: t, top: top, own: own,
 		clusters: group(c.Clusters, (*clusterv3.Cluster).GetName),
@@ -150,7 +161,7 @@ func newChecker(c Config, t *residency.Table, top *topology.Topology, own topolo
 		routes:     group(c.Routes, (*routev3.RouteConfiguration).GetName),
 		extensions: group(c.Extensions, (*corev3.TypedExtensionConfig).GetName),
 		places:     map[string][]place{}, reached: map[string][]hit{}, open: map[string]bool{},
-		Algebra:   requests.New(t, top, own),
+		Algebra:   a,
 		hostAsked: map[hostQuestion]residency.Decision{}, decoded: map[string]proto.Message{},
 		seen: map[Finding]bool{},
 	}

@@ -33,6 +33,9 @@ type Input struct {
 	// Last is an earlier release with the same Overlay, or nil. Where table and
 	// topology come out the same, its configuration and its proof are taken over.
 	Last *Release
+	// Prover remembers what earlier leak checks worked out; nil for none. It must
+	// not be in use elsewhere.
+	Prover *leakcheck.Prover
 	// Strict makes a lapsed transfer an error, as for new work. Recompiling what
 	// is in force is never blocked by a date.
 	Strict bool
@@ -74,7 +77,10 @@ func Build(in Input) *Release {
 		r.Result, r.Nodes, r.Unchanged = result, l.Nodes, true
 		return r
 	}
-	nodes, leaks, err := Translate(result.Table, nil, result.Topology)
+	if in.Prover == nil {
+		in.Prover = new(leakcheck.Prover)
+	}
+	nodes, leaks, err := translate(in.Prover, result.Table, result.Topology)
 	if err != nil {
 		r.Problems = append(r.Problems, internal(err))
 		return r
@@ -86,22 +92,26 @@ func Build(in Input) *Release {
 	return r
 }
 
-// Translate makes the configuration of every node and checks each for leaks.
-// Opening is the table that a roll-out is on its way to, or nil.
-func Translate(table, opening *residency.Table, top *topology.Topology) (map[envoy.Node]*envoy.Resources, []leakcheck.Finding, error) {
+// translate makes the configuration of every node and checks each for leaks.
+func translate(p *leakcheck.Prover, table *residency.Table, top *topology.Topology) (map[envoy.Node]*envoy.Resources, []leakcheck.Finding, error) {
 	nodes := map[envoy.Node]*envoy.Resources{}
 	var leaks []leakcheck.Finding
 	for _, n := range envoy.Nodes(top) {
-		res, err := envoy.Translate(envoy.Input{Table: table, Opening: opening, Topology: top, Node: n})
+		res, err := envoy.Translate(envoy.Input{Table: table, Topology: top, Node: n})
 		if err != nil {
 			return nil, nil, err
 		}
 		nodes[n] = res
-		leaks = append(leaks, leakcheck.Check(leakcheck.Config{
-			Listeners: res.Listeners, Clusters: res.Clusters, Routes: res.Routes, Extensions: res.Extensions,
-		}, table, top, n.Region)...)
+		leaks = append(leaks, Prove(p, res, table, top, n.Region)...)
 	}
 	return nodes, leaks, nil
+}
+
+// Prove checks one Envoy's configuration for leaks.
+func Prove(p *leakcheck.Prover, res *envoy.Resources, table *residency.Table, top *topology.Topology, region string) []leakcheck.Finding {
+	return p.Check(leakcheck.Config{
+		Listeners: res.Listeners, Clusters: res.Clusters, Routes: res.Routes, Extensions: res.Extensions,
+	}, table, top, region)
 }
 
 // internal is a problem that no author can mend.

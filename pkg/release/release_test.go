@@ -7,6 +7,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/policies"
 )
@@ -105,6 +106,15 @@ func BenchmarkRebuildOfTheSameMeaning(b *testing.B) {
 func BenchmarkBuildShipped(b *testing.B) {
 	for b.Loop() {
 		if !release.Build(release.Input{FS: policies.Library(), At: at, Strict: true}).Publishable() {
+			b.Fatal("not publishable")
+		}
+	}
+}
+
+func BenchmarkBuildWithMemory(b *testing.B) {
+	prover := new(leakcheck.Prover)
+	for b.Loop() {
+		if !release.Build(release.Input{FS: policies.Library(), At: at, Strict: true, Prover: prover}).Publishable() {
 			b.Fatal("not publishable")
 		}
 	}

@@ -82,6 +82,7 @@ type Algebra struct {
 	classSets map[string][]Truth
 
 	restLang [dimensions]*Language // what the named atoms cover together
+	exprs    [dimensions]string    // the expressions of the atoms
 }
 
 type residualKey struct {
@@ -168,7 +169,8 @@ func (a *Algebra) addAtoms(d Dimension, names []string, other string, expr func(
 	if len(all) == 0 {
 		all = []string{`[^\x00-\x{10FFFF}]`}
 	}
-	a.restLang[d] = a.Compile(strings.Join(all, "|"), false)
+	a.exprs[d] = strings.Join(all, "|")
+	a.restLang[d] = a.Compile(a.exprs[d], false)
 	a.Atoms[d] = append(slices.Clone(names), other)
 }
 
