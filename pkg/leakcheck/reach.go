@@ -96,14 +96,18 @@ func addressText(a *corev3.Address) string {
 	case *corev3.Address_SocketAddress:
 		s := t.SocketAddress
 		if s.GetNamedPort() != "" || s.GetResolverName() != "" || s.GetProtocol() != corev3.SocketAddress_TCP {
-			return "odd:" + s.String()
+			return odd(s.String())
 		}
 		return normal(net.JoinHostPort(s.GetAddress(), strconv.Itoa(int(s.GetPortValue()))))
 	case *corev3.Address_Pipe:
 		return "unix:" + t.Pipe.GetPath()
 	}
-	return "odd:" + a.String()
+	return odd(a.String())
 }
+
+// odd spells an address that is none of ours; the text form of a message varies
+// in its spaces on purpose.
+func odd(text string) string { return "odd:" + strings.Join(strings.Fields(text), " ") }
 
 // reach returns every endpoint that a cluster can ever send to. A cluster that
 // does not exist reaches nothing.
