@@ -20,6 +20,7 @@ import (
 // changed after it was made.
 type compiled struct {
 	table    *residency.Table
+	topology *topology.Topology
 	next     time.Time // when the next transfer lapses; zero: none will
 	warnings []policy.Problem
 	final    map[xds.Group]*xds.Snapshot
@@ -50,9 +51,9 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 			}
 		}
 		if r.Unchanged {
-			return &compiled{table: r.Table, next: r.NextBoundary, warnings: r.Problems, final: same.final, step: same.step}, nil
+			return &compiled{table: r.Table, topology: r.Topology, next: r.NextBoundary, warnings: r.Problems, final: same.final, step: same.step}, nil
 		}
-		p := &compiled{table: r.Table, next: r.NextBoundary, warnings: r.Problems, final: make(map[xds.Group]*xds.Snapshot, len(r.Nodes))}
+		p := &compiled{table: r.Table, topology: r.Topology, next: r.NextBoundary, warnings: r.Problems, final: make(map[xds.Group]*xds.Snapshot, len(r.Nodes))}
 		for n, res := range r.Nodes {
 			s, err := snapshot(r.Table, res)
 			if err != nil {

@@ -1,6 +1,9 @@
 package residency
 
-import "slices"
+import (
+	"reflect"
+	"slices"
+)
 
 // Meet returns the table of the first step of a roll-out from a to b: it allows
 // only what both allow, the way a does it. What b forbids is gone at once; what
@@ -35,4 +38,35 @@ func (t *Table) sameCountry(b *Table, list []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(n string) bool {
 		return t.regions[n].Country != b.regions[n].Country
 	})
+}
+
+// Keeps tells whether t allows everything that old allows, in the same way: the
+// same requests by the same routes and issuers, served by the same regions in
+// the same order and for as long. A Meet that keeps the old table takes nothing
+// away.
+func (t *Table) Keeps(old *Table) bool {
+	if !reflect.DeepEqual(t.spec.Routes, old.spec.Routes) || !reflect.DeepEqual(t.spec.Issuers, old.spec.Issuers) ||
+		!reflect.DeepEqual(t.spec.Regions, old.spec.Regions) {
+		return false
+	}
+	for i := range old.spec.Routes {
+		for _, entry := range old.spec.Regions {
+			for home := range old.homes {
+				q := Query{Home: home, Entry: entry.Name}
+				if was, is := old.DecideRoute(i, q), t.DecideRoute(i, q); was.allowed && !sameWay(was, is) {
+					return false
+				}
+			}
+			for _, host := range old.spec.Regions {
+				if was, is := old.DecideHost(i, host.Name, entry.Name), t.DecideHost(i, host.Name, entry.Name); was.allowed && !sameWay(was, is) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+func sameWay(was, is Decision) bool {
+	return is.allowed && slices.Equal(was.Serve, is.Serve) && was.Rule.MaxAge == is.Rule.MaxAge
 }

@@ -292,6 +292,48 @@ func TestMeetNeverAllowsMoreThanBoth(t *testing.T) {
 	})
 }
 
+func TestKeeps(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		a, b := table(t, randomSpec(r, "a")), table(t, randomSpec(r, "b"))
+		m, err := residency.Meet(a, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := true
+		for route := range a.Routes() {
+			for _, h := range homeCodes {
+				for _, e := range regionNames {
+					q := residency.Query{Home: h, Entry: e}
+					if was, is := a.DecideRoute(route, q), m.DecideRoute(route, q); was.Allowed() && !cmp.Equal(was.Serve, is.Serve) {
+						want = false
+					}
+				}
+			}
+		}
+		if got := m.Keeps(a); got && !want {
+			r.Fatalf("the step takes something away, and Keeps says it does not")
+		}
+		if !a.Keeps(a) {
+			r.Fatal("a table does not keep itself")
+		}
+	})
+	s := spec()
+	loose := spec()
+	loose.Rules[0].Entry = append(loose.Rules[0].Entry, "tr")
+	m, err := residency.Meet(table(t, s), table(t, loose))
+	if err != nil || !m.Keeps(table(t, s)) {
+		t.Errorf("one more entry takes nothing away: %v", err)
+	}
+	if back, err := residency.Meet(table(t, loose), table(t, s)); err != nil || back.Keeps(table(t, loose)) {
+		t.Errorf("one entry less takes something away: %v", err)
+	}
+	shorter := spec()
+	shorter.Rules[0].MaxAge /= 2
+	if m, err := residency.Meet(table(t, s), table(t, shorter)); err != nil || m.Keeps(table(t, s)) {
+		t.Errorf("a shorter session takes something away: %v", err)
+	}
+}
+
 func TestMeetDropsARegionThatMovedAbroad(t *testing.T) {
 	a, s := table(t, spec()), spec()
 	s.Regions[0].Country = "AE"
