@@ -26,6 +26,7 @@ const trustDomain = "domicile.local"
 type overlay struct {
 	Regions map[string]struct {
 		Peer   string
+		Agent  string // a Unix socket
 		Listen struct{ Plain, TLS, Peer, Egress, Sidecar string }
 	}
 }
