@@ -24,19 +24,9 @@ const (
 	loopback = "127.0.0.1"
 )
 
-// outcome is one thing that may happen to a request.
-type outcome struct {
-	status int    // 0: the stream or the connection is reset
-	reason string // x-domicile-reason
-	region string // x-backend-region: the one region that it may have reached
-	user   string // whom the backend counts, and sees as x-domicile-user
-	home   string // what the backend sees as x-domicile-home
-	class  string // as the backend counts; "" is not counted
-}
-
 var statuses = map[string]int{
 	"bad-request": 400, "no-identity": 401, "bad-token": 401, "two-identities": 401, "issuer-not-entitled": 403, "no-home": 403,
-	"no-class": 403, "no-rule": 403, "entry-not-allowed": 403, "region-unavailable": 503, "not-decidable": 503,
+	"no-class": 403, "no-rule": 403, "entry-not-allowed": 403, "not-decidable": 503,
 }
 
 func deny(reasons ...string) []outcome {
@@ -51,9 +41,10 @@ func deny(reasons ...string) []outcome {
 // that is one outcome. Where the design leaves a choice there are more; these are
 // all of them:
 //
-//   - choice 1: what only a careless parser accepts (obs-fold, userinfo in,
-//     or another Host, none or several beside, an absolute target, a backslash, "..;x", a bad escape,
-//     an unknown Upgrade) is refused or read in the one harmless way;
+//   - choice 1: what only a careless parser accepts (an absolute target with a
+//     user in it, or with another Host, none or several beside it; a backslash,
+//     "..;x", a bad escape, an unknown Upgrade) is refused or read in the one
+//     harmless way;
 //   - choice 2: a request with two identities of which one is bad;
 //   - choice 3: Authorization nominated by Connection is kept, dropped or
 //     refused;
@@ -96,54 +87,30 @@ type reading struct {
 
 func read(w wire) reading {
 	var r reading
-	var hosts, lengths, upgrades, connections []string
-	framed := 0 // by how many headers
+	all := map[string][]string{}
 	for _, h := range w.headers {
-		name, value := strings.ToLower(h[0]), h[1]
-		if strings.Contains(value, "\r\n ") {
-			r.careless = true
-		}
-		if name == "" || strings.ContainsAny(name, "_ \t") || strings.ContainsAny(value, "\x00\x01\x7f") {
-			r.bad = true
-		}
-		switch name {
-		case "host":
-			hosts = append(hosts, value)
-		case "content-length":
-			framed++
-			lengths = append(lengths, value)
-		case "transfer-encoding":
-			framed++
-		case "upgrade":
-			upgrades = append(upgrades, strings.ToLower(value))
-		case "connection":
-			for part := range strings.SplitSeq(value, ",") {
-				connections = append(connections, strings.ToLower(strings.TrimSpace(part)))
-			}
-		case "authorization":
-			r.authorization = append(r.authorization, value)
-		case "cookie":
-			r.cookies = append(r.cookies, value)
-		case "sec-websocket-version":
-			r.version = value
-		case "content-type":
-			r.grpc = value == "application/grpc"
-		}
+		name := strings.ToLower(h[0])
+		all[name] = append(all[name], h[1])
+		r.bad = r.bad || name == "" || strings.ContainsAny(name, "_ \t")
+	}
+	lengths, hosts := all["content-length"], all["host"]
+	r.authorization, r.cookies = all["authorization"], all["cookie"]
+	r.version, r.grpc = strings.Join(all["sec-websocket-version"], ","), slices.Contains(all["content-type"], "application/grpc")
+	connection := strings.Split(strings.ToLower(strings.ReplaceAll(strings.Join(all["connection"], ","), " ", "")), ",")
+	r.nominated = slices.Contains(connection, "authorization")
+	if upgrade := all["upgrade"]; len(upgrade) > 0 && slices.Contains(connection, "upgrade") {
+		r.webSocket = strings.EqualFold(upgrade[0], "websocket")
+		r.careless = !r.webSocket
 	}
 	// Beside an absolute target a Host says nothing.
 	absolute := len(w.target) > 7 && strings.EqualFold(w.target[:7], "http://")
 	if absolute && (len(hosts) != 1 || hosts[0] == "") {
 		r.careless, hosts = true, []string{loopback}
 	}
-	if len(hosts) != 1 || framed > 1 || strings.Trim(strings.Join(lengths, ""), "0123456789") != "" {
+	if len(hosts) != 1 || len(lengths)+len(all["transfer-encoding"]) > 1 || strings.Trim(strings.Join(lengths, ""), "0123456789") != "" {
 		r.bad = true
 		return r
 	}
-	if len(upgrades) > 0 && slices.Contains(connections, "upgrade") {
-		r.webSocket = upgrades[0] == "websocket"
-		r.careless = r.careless || !r.webSocket
-	}
-	r.nominated = slices.Contains(connections, "authorization")
 	r.readTarget(w, hosts[0], absolute)
 	return r
 }
@@ -329,22 +296,3 @@ func classify(r reading) (class, user string) {
 	return "", ""
 }
 
-// arrive says how the sample backend answers what may reach it.
-func arrive(w wire, r reading, class string, o outcome) []outcome {
-	o.status = 200
-	switch {
-	case r.webSocket && r.path == "/ws" && w.method == "GET":
-		if o.status = 101; r.version != "13" {
-			o.status = 400
-		}
-	case r.webSocket: // choice 5
-		reached := o
-		reached.status, reached.reason = 400, "bad-request"
-		return append(deny("bad-request"), reached, o)
-	case class == "profile" && w.method == "PUT" && !strings.HasPrefix(w.body, "{"):
-		o.status = 400
-	case class == "profile" && w.method != "GET" && w.method != "HEAD" && w.method != "PUT":
-		o.status = 405
-	}
-	return []outcome{o}
-}

@@ -30,6 +30,10 @@ type tally struct {
 // R1. DOMICILE_SIM_REQUESTS sets how many requests (50,000; with -short 10,000),
 // DOMICILE_SIM_SEED repeats a run, DOMICILE_SIM_POLICIES runs the demo with other
 // policies than those that the oracle knows, to see that it notices.
+//
+// Seen red, with seed 1 and -short: FR served in me-riyadh, and TR's relations
+// taken at every entry: 268 and 32 of 10,000 requests disagreed, all of that home,
+// and its users' counters (55 and 22) were wrong in the regions that were reached.
 func TestR1_RandomRequestsAgainstTheOracle(t *testing.T) {
 	total := number(t, "DOMICILE_SIM_REQUESTS", 50_000)
 	if testing.Short() {

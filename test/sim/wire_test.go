@@ -31,6 +31,16 @@ type holder struct {
 	good       bool // signed, current, of our issuer, for our audience
 }
 
+// outcome is one thing that may happen to a request.
+type outcome struct {
+	status int    // 0: the stream or the connection is reset
+	reason string // x-domicile-reason
+	region string // x-backend-region: the one region that it may have reached
+	user   string // whom the backend counts, and sees as x-domicile-user
+	home   string // what the backend sees as x-domicile-home
+	class  string // as the backend counts; "" is not counted
+}
+
 // bytes is the request in HTTP/1.1.
 func (w wire) bytes() []byte {
 	var b bytes.Buffer
@@ -210,4 +220,24 @@ func seen(w wire, a answer, o outcome) error {
 		return fmt.Errorf("this is the answer to another request")
 	}
 	return nil
+}
+
+// arrive says how the sample backend answers what may reach it.
+func arrive(w wire, r reading, class string, o outcome) []outcome {
+	o.status = 200
+	switch {
+	case r.webSocket && r.path == "/ws" && w.method == "GET":
+		if o.status = 101; r.version != "13" {
+			o.status = 400
+		}
+	case r.webSocket: // choice 5
+		reached := o
+		reached.status, reached.reason = 400, "bad-request"
+		return append(deny("bad-request"), reached, o)
+	case class == "profile" && w.method == "PUT" && !strings.HasPrefix(w.body, "{"):
+		o.status = 400
+	case class == "profile" && w.method != "GET" && w.method != "HEAD" && w.method != "PUT":
+		o.status = 405
+	}
+	return []outcome{o}
 }
