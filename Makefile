@@ -10,7 +10,7 @@ GO ?= go
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X github.com/domicile-dev/domicile/pkg/cli.Version=$(VERSION)
+LDFLAGS := -s -w -X github.com/domicile-dev/domicile/pkg/version.linked=$(VERSION)
 
 # What a test run may take, and what to add to it: make test TESTFLAGS='-run T13 -v'
 TIMEOUT ?= 15m

@@ -11,11 +11,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/domicile-dev/domicile/pkg/agent"
 	"github.com/domicile-dev/domicile/pkg/identity"
+	"github.com/domicile-dev/domicile/pkg/version"
 )
 
 func main() {
@@ -38,6 +38,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	socket := f.String("socket", "/run/domicile/agent.sock", "Unix socket on which Envoy asks (ext_authz, gRPC)")
 	listen := f.String("listen", "127.0.0.1:8090", "`host:port` for health, identity, metrics and directory")
 	directory := f.String("directory", "", "`file` of the static directory (keyed hash of the user id: home); none if empty")
+	showVersion := f.Bool("version", false, "print the version")
 	switch err := f.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -46,6 +47,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case f.NArg() > 0:
 		fmt.Fprintf(stderr, "domicile-agent: unexpected argument %q\n", f.Arg(0))
 		return 2
+	case *showVersion:
+		fmt.Fprintln(stdout, "domicile-agent", version.String())
+		return 0
 	}
 	node, err := identity.ParseID(*id)
 	if err != nil {
@@ -53,7 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
-	cfg := agent.Config{ID: node, Socket: *socket, Listen: *listen, Version: version(), Log: log}
+	cfg := agent.Config{ID: node, Socket: *socket, Listen: *listen, Version: version.String(), Log: log}
 	if *directory != "" {
 		cfg.Directory = agent.OpenDirectory(*directory)
 	}
@@ -62,11 +66,4 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }

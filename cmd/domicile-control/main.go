@@ -15,6 +15,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/domicile-dev/domicile/pkg/version"
 )
 
 func main() {
@@ -33,7 +35,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "domicile-control: %v\n", err)
 		return 2
 	case o.version:
-		fmt.Fprintln(stdout, "domicile-control", version())
+		fmt.Fprintln(stdout, "domicile-control", version.String())
 		return 0
 	}
 	p, err := start(o, stderr)

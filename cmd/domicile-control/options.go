@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"strings"
 
 	"github.com/domicile-dev/domicile/pkg/store/etcd"
@@ -92,21 +91,6 @@ func (o *options) check() error {
 		return errors.New("--etcd-cert and --etcd-key belong together")
 	}
 	return nil
-}
-
-// version tells what was built.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	out := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			out += " " + s.Value
-		}
-	}
-	return out + " " + info.GoVersion
 }
 
 func readOverlay(path string) (*topology.Overlay, error) {

@@ -21,6 +21,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/store/etcd"
+	"github.com/domicile-dev/domicile/pkg/version"
 	"github.com/domicile-dev/domicile/pkg/xds"
 )
 
@@ -94,7 +95,7 @@ func (p *plane) open(o *options) error {
 // run serves until ctx ends, or until something fails that must not.
 func (p *plane) run(ctx context.Context) error {
 	defer p.close()
-	p.log.Info("started", "version", version(), "xds", p.xdsL.Addr().String(), "admin", p.adminL.Addr().String())
+	p.log.Info("started", "version", version.String(), "xds", p.xdsL.Addr().String(), "admin", p.adminL.Addr().String())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.control.Run(ctx) })
 	g.Go(func() error { return api.Serve(ctx, p.adminL, p.admin, p.log, grace) })

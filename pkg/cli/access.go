@@ -14,6 +14,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/remote"
+	"github.com/domicile-dev/domicile/pkg/version"
 )
 
 // changeTime bounds a change, which compiles and writes. A control plane that
@@ -58,7 +59,7 @@ func (a *app) client(cmd *cobra.Command, r access) (*remote.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return remote.New(base, tlsConfig, "domicile/"+currentVersion()), nil
+	return remote.New(base, tlsConfig, "domicile/"+version.String()), nil
 }
 
 func (r *access) tls(cmd *cobra.Command) (*tls.Config, error) {

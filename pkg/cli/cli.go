@@ -30,10 +30,8 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
+	"github.com/domicile-dev/domicile/pkg/version"
 )
-
-// Version is the release, set by the linker; empty in a plain go build.
-var Version string
 
 // Env is what a command gets from the process around it.
 type Env struct {
@@ -63,7 +61,7 @@ func Main(more ...*cobra.Command) int {
 func Run(ctx context.Context, env Env, more ...*cobra.Command) (code int) {
 	defer func() {
 		if v := recover(); v != nil {
-			fmt.Fprintf(env.Err, "domicile %s: this is a bug: %v\n%s\nnext: report it with the command you typed and the lines above\n", currentVersion(), v, debug.Stack())
+			fmt.Fprintf(env.Err, "domicile %s: this is a bug: %v\n%s\nnext: report it with the command you typed and the lines above\n", version.String(), v, debug.Stack())
 			code = exit.Bug
 		}
 	}()

@@ -12,6 +12,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/version"
 )
 
 type lintResult struct {
@@ -71,7 +72,7 @@ func (a *app) lintOutput(l *local) error {
 				Error: q.Severity == policy.Error, Message: q.Message, Fix: q.Fix,
 			})
 		}
-		return sarif.Write(a.Out, currentVersion(), findings)
+		return sarif.Write(a.Out, version.String(), findings)
 	case "github":
 		l.GitHub(a.Out, all)
 		return nil

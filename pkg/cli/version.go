@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"runtime"
@@ -10,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/residency"
+	"github.com/domicile-dev/domicile/pkg/version"
 )
 
 type versionResult struct {
@@ -33,7 +33,7 @@ compiles (it is part of their digest) and the Envoy that it makes configuration 
 		Args: args(),
 		RunE: a.run(func(*cobra.Command, []string) error {
 			v := versionResult{
-				versioned: v1(), Version: currentVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+				versioned: v1(), Version: version.String(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 				TableFormat: residency.Format, EnvoyAPI: moduleVersion("github.com/envoyproxy/go-control-plane/envoy"),
 			}
 			return a.emit(v, func(w io.Writer) {
@@ -42,14 +42,6 @@ compiles (it is part of their digest) and the Envoy that it makes configuration 
 			})
 		}),
 	}
-}
-
-// currentVersion is the version that the linker set, else what the Go tool knows.
-func currentVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok && Version == "" {
-		return cmp.Or(info.Main.Version, "unknown")
-	}
-	return cmp.Or(Version, "unknown")
 }
 
 // moduleVersion is the version of a module that this program was built with.
