@@ -423,22 +423,22 @@ func TestDemoTokenReturnsWhenEveryAgentKnows(t *testing.T) {
 			}
 		}
 	}
+	now := time.Now().UnixNano()
+	user := ""
 	for i := range 5 {
-		user := fmt.Sprintf("fresh-%d", i)
+		user = fmt.Sprintf("fresh-%d-%d", now, i)
 		knows(user, 404)
 		l.token(t, user, "DE")
 		knows(user, 200)
 	}
-	if out, errs, code := run(t, "demo", "token", "--user", "fresh-0", "--dir", l.dir); code != 0 {
+	data, err = os.ReadFile(filepath.Join(l.dir, "users.yaml"))
+	if err != nil || strings.Contains(string(data), user) || !strings.Contains(string(data), identity.UserHash(key, user)) {
+		t.Errorf("the directory holds user ids, or lacks a user: %v", err)
+	}
+	if out, errs, code := run(t, "demo", "token", "--user", user, "--dir", l.dir); code != 0 {
 		t.Fatalf("exit %d: %s%s", code, out, errs)
 	}
-	knows("fresh-0", 404) // without a home it is in no directory
-	for _, file := range []string{"users.yaml"} {
-		data, err := os.ReadFile(filepath.Join(l.dir, file))
-		if err != nil || strings.Contains(string(data), "fresh-1") || !strings.Contains(string(data), identity.UserHash(key, "fresh-1")) {
-			t.Errorf("%s holds user ids, or no users: %v", file, err)
-		}
-	}
+	knows(user, 404) // without a home it is in no directory
 }
 
 // sockets are the agents' Unix sockets, outside the demo's directory.
