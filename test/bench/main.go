@@ -122,8 +122,10 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	case o.output != "table" && o.output != "json":
 		return o, fmt.Errorf("--output: %q is neither table nor json", o.output)
-	case o.rounds < 1 || o.seconds < 10*time.Millisecond || o.changes < 2:
-		return o, errors.New("--rounds must be 1 or more, --seconds 0.01 or more, --changes 2 or more")
+	case o.rounds < 1 || o.rounds > mostRounds || o.changes < 2:
+		return o, fmt.Errorf("--rounds must be 1 to %d, --changes 2 or more", mostRounds)
+	case o.seconds < 10*time.Millisecond || o.seconds > 30*time.Second: // a bare route ends a stream after 60 s
+		return o, errors.New("--seconds must be 0.01 to 30")
 	case o.tokens < connections || o.tokens > mostTokens:
 		return o, fmt.Errorf("--users must be %d to %d: the gateway remembers no more tokens", connections, mostTokens)
 	}

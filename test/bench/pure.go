@@ -22,6 +22,8 @@ import (
 const (
 	manyHomes   = 250
 	manyRegions = 50
+	// buildTime is after which no further round of P17 begins.
+	buildTime = time.Minute
 )
 
 // decide measures P16: one decision in Go.
@@ -64,7 +66,8 @@ func (b *bench) decide(ctx context.Context) error {
 func (b *bench) build(ctx context.Context) error {
 	files, at := manyPolicies(), time.Now()
 	var cold, changed, read series
-	for range min(b.rounds, 3) {
+	began := time.Now()
+	for len(cold) < b.rounds && time.Since(began) < buildTime {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -73,11 +76,11 @@ func (b *bench) build(ctx context.Context) error {
 			return err
 		}
 		cold = append(cold, took)
-		began := time.Now()
+		reading := time.Now()
 		if _, problems := policy.Parse(files, policies.Shipped()); policy.HasErrors(problems) {
 			return fmt.Errorf("read: %s", problems[0].Message)
 		}
-		read = append(read, time.Since(began).Seconds())
+		read = append(read, time.Since(reading).Seconds())
 		for name, f := range files { // any one
 			if text := strings.Replace(string(f.Data), "media: {}", "media: {serve: []}", 1); text != string(f.Data) {
 				files[name] = &fstest.MapFile{Data: []byte(text)}
@@ -89,7 +92,8 @@ func (b *bench) build(ctx context.Context) error {
 		}
 		changed = append(changed, took*1000)
 	}
-	b.report.add("P17", "250 homes × 50 regions × 6 classes, all nodes: read, compile, translate, leak check", "s", cold, atMost(1))
+	b.report.add("P17", fmt.Sprintf("%d homes × %d regions × %d classes, all nodes: read, compile, translate, leak check",
+		min(manyHomes, len(countries())), manyRegions, len(classNames)), "s", cold, atMost(1))
 	b.report.add("P17", "of that: read the files", "s", read, nil)
 	b.report.add("P17", "the same after one file has changed", "ms", changed, atMost(100))
 	return nil
@@ -179,14 +183,16 @@ func quoted(list []string) string {
 	return strings.Join(out, ", ")
 }
 
-// countries are the codes of ISO 3166-1, as far as there are any.
+// countries are the 249 codes of ISO 3166-1.
 func countries() []string {
+	// Reserved, retired, or left to users.
+	const others = "AC AN CP CQ CS DG EA EZ FQ IC NT PC SU TA UN XK YU "
 	var out []string
 	for a := 'A'; a <= 'Z'; a++ {
 		for z := 'A'; z <= 'Z'; z++ {
 			code := string([]rune{a, z})
 			r, err := language.ParseRegion(code)
-			if err == nil && r.IsCountry() && r.String() == code && r.ISO3() != "ZZZ" {
+			if err == nil && r.IsCountry() && r.String() == code && r.Canonicalize() == r && !strings.Contains(others, code+" ") {
 				out = append(out, code)
 			}
 		}
