@@ -185,8 +185,10 @@ func group[T any](list []T, name func(T) string) map[string][]T {
 	return out
 }
 
-// report keeps a finding once.
+// report keeps a finding once. What protobuf says varies in its spaces from
+// build to build, on purpose.
 func (k *checker) report(f Finding) {
+	f.Message = strings.Join(strings.Fields(f.Message), " ")
 	if !k.seen[f] {
 		k.seen[f] = true
 		k.findings = append(k.findings, f)
