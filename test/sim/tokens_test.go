@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,18 +28,18 @@ func mint(t *testing.T, dir string) *pool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var jwk struct{ Kid, X, Y, D string }
+	var jwk struct{ Kid, D string }
 	if err := json.Unmarshal(data, &jwk); err != nil {
 		t.Fatal(err)
 	}
-	number := func(s string) *big.Int {
-		b, err := base64.RawURLEncoding.DecodeString(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return new(big.Int).SetBytes(b)
+	secret, err := base64.RawURLEncoding.DecodeString(jwk.D)
+	if err != nil {
+		t.Fatal(err)
 	}
-	key := &ecdsa.PrivateKey{PublicKey: ecdsa.PublicKey{Curve: elliptic.P256(), X: number(jwk.X), Y: number(jwk.Y)}, D: number(jwk.D)}
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
+	if err != nil {
+		t.Fatal(err)
+	}
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
