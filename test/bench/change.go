@@ -21,6 +21,10 @@ import (
 	"github.com/domicile-dev/domicile/pkg/store"
 	"github.com/domicile-dev/domicile/pkg/store/etcd"
 	"github.com/domicile-dev/domicile/policies"
+
+	"github.com/domicile-dev/domicile/test/bench/figures"
+	"github.com/domicile-dev/domicile/test/bench/load"
+	"github.com/domicile-dev/domicile/test/bench/site"
 )
 
 // The one cell that P7 changes: messages of Turkish users, asked for at the
@@ -37,12 +41,12 @@ type moment struct{ asked, committed, seen time.Time }
 
 // change measures P7 on a running demo.
 func (b *bench) change(ctx context.Context) error {
-	s, err := b.site()
+	s, err := b.newSite()
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	allow, forbid, err := archives(s.path("policies"))
+	allow, forbid, err := archives(s.Path("policies"))
 	if err != nil {
 		return err
 	}
@@ -50,7 +54,7 @@ func (b *bench) change(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	token, err := demo.Token(ctx, demo.TokenRequest{Dir: s.path("demo"), User: "bench", Home: changedHome})
+	token, err := demo.Token(ctx, demo.TokenRequest{Dir: s.Path("demo"), User: "bench", Home: changedHome})
 	if err != nil {
 		return err
 	}
@@ -88,12 +92,12 @@ func (b *bench) change(ctx context.Context) error {
 }
 
 func (b *bench) printChanges(opened, closed []moment) {
-	since := func(list []moment, from func(moment) time.Time) series {
+	since := func(list []moment, from func(moment) time.Time) figures.Series {
 		var out []time.Duration
 		for _, m := range list {
 			out = append(out, m.seen.Sub(from(m)))
 		}
-		return ms(out)
+		return figures.Millis(out)
 	}
 	committed, asked := func(m moment) time.Time { return m.committed }, func(m moment) time.Time { return m.asked }
 	all := append(append([]moment(nil), opened...), closed...)
@@ -102,15 +106,15 @@ func (b *bench) printChanges(opened, closed []moment) {
 		list []moment
 	}{{"both directions", all}, {"forbidden → allowed", opened}, {"allowed → forbidden", closed}} {
 		s := since(x.list, committed)
-		b.report.add("P7", "commit → seen, "+x.name+", p50", "ms", s, nil)
-		var g *goal
+		b.report.Add("P7", "commit → seen, "+x.name+", p50", "ms", s, nil)
+		var g *figures.Goal
 		if len(x.list) == len(all) {
-			g = atMost(30)
+			g = figures.AtMost(30)
 		}
-		b.report.judge("P7", "commit → seen, "+x.name+", p99", "ms", s, s.quantile(0.99), g)
-		b.report.add("P7", "apply → seen, "+x.name+", p50", "ms", since(x.list, asked), nil)
+		b.report.Judge("P7", "commit → seen, "+x.name+", p99", "ms", s, s.Quantile(0.99), g)
+		b.report.Add("P7", "apply → seen, "+x.name+", p50", "ms", since(x.list, asked), nil)
 	}
-	b.report.note("P7: nothing else uses the demo; forbidden → allowed takes two steps (every proxy first acknowledges what both policies allow). With fewer than 100 changes p99 is the greatest.")
+	b.report.Note("P7: nothing else uses the demo; forbidden → allowed takes two steps (every proxy first acknowledges what both policies allow). With fewer than 100 changes p99 is the greatest.")
 }
 
 // archives are two bundles that differ in one cell.
@@ -160,18 +164,18 @@ func archive(dir string) ([]byte, error) {
 	return b.Archive(), nil
 }
 
-func startDemo(ctx context.Context, s *site) (*demo.Ready, error) {
+func startDemo(ctx context.Context, s *site.Site) (*demo.Ready, error) {
 	root, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.sup.Start("demo", filepath.Join(root, "bin", "domicile"), "demo", "--dir", s.path("demo"))
+	c, err := s.Start("demo", filepath.Join(root, "bin", "domicile"), "demo", "--dir", s.Path("demo"))
 	if err != nil {
 		return nil, fmt.Errorf("%w (run make build, and this program from the repository's root)", err)
 	}
 	var ready *demo.Ready
-	err = s.await(ctx, c, 90*time.Second, func(context.Context) bool {
-		ready, err = demo.Load(s.path("demo"))
+	err = s.Await(ctx, c, 90*time.Second, func(context.Context) bool {
+		ready, err = demo.Load(s.Path("demo"))
 		return err == nil
 	})
 	return ready, err
@@ -204,7 +208,7 @@ type commit struct {
 
 // probe asks a gateway about once a millisecond on one connection.
 type probe struct {
-	w       *wire
+	w       *load.Wire
 	request []byte
 }
 
@@ -215,7 +219,7 @@ func newProbe(gateway, token string) (*probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := dialAll(u.Host, 1)
+	list, err := load.Dial(u.Host, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -228,10 +232,10 @@ func (p *probe) until(ctx context.Context, status int) (time.Time, error) {
 	defer tick.Stop()
 	last := 0
 	for {
-		if err := p.w.SetDeadline(time.Now().Add(answerTime)); err != nil {
+		if err := p.w.SetDeadline(time.Now().Add(load.AnswerTime)); err != nil {
 			return time.Time{}, err
 		}
-		got, err := p.w.ask(p.request)
+		got, err := p.w.Ask(p.request)
 		switch {
 		case err != nil:
 			return time.Time{}, fmt.Errorf("ask the gateway: %w", err)

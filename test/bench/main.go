@@ -51,6 +51,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/domicile-dev/domicile/test/bench/figures"
+	"github.com/domicile-dev/domicile/test/bench/load"
+	"github.com/domicile-dev/domicile/test/bench/site"
 )
 
 // options are what the flags say.
@@ -126,8 +130,8 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 		return o, fmt.Errorf("--rounds must be 1 to %d, --changes 2 or more", mostRounds)
 	case o.seconds < 10*time.Millisecond || o.seconds > 30*time.Second: // a bare route ends a stream after 60 s
 		return o, errors.New("--seconds must be 0.01 to 30")
-	case o.tokens < connections || o.tokens > mostTokens:
-		return o, fmt.Errorf("--users must be %d to %d: the gateway remembers no more tokens", connections, mostTokens)
+	case o.tokens < load.Connections || o.tokens > mostTokens:
+		return o, fmt.Errorf("--users must be %d to %d: the gateway remembers no more tokens", load.Connections, mostTokens)
 	}
 	return o, nil
 }
@@ -140,7 +144,7 @@ func (o options) wants(rows ...string) bool {
 // table with a hole would be read as one without.
 func run(ctx context.Context, o options, out io.Writer) error {
 	began := time.Now()
-	r := &report{Rounds: o.rounds, Seconds: o.seconds.Seconds(), Users: o.tokens, LoadBefore: loadAverage()}
+	r := &figures.Report{Order: allRows, Rounds: o.rounds, Seconds: o.seconds.Seconds(), Users: o.tokens, LoadBefore: site.LoadAverage()}
 	b := &bench{options: o, report: r}
 	defer b.close()
 	if err := b.prepare(ctx); err != nil {
@@ -162,9 +166,9 @@ func run(ctx context.Context, o options, out io.Writer) error {
 			return fmt.Errorf("%s: %w", strings.Join(part.rows, ","), err)
 		}
 	}
-	r.LoadAfter, r.Took = loadAverage(), time.Since(began).Round(time.Second).Seconds()
+	r.LoadAfter, r.Took = site.LoadAverage(), time.Since(began).Round(time.Second).Seconds()
 	if o.output == "json" {
-		return r.json(out)
+		return r.JSON(out)
 	}
-	return r.table(out)
+	return r.Table(out)
 }

@@ -4,6 +4,10 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/domicile-dev/domicile/test/bench/figures"
+	"github.com/domicile-dev/domicile/test/bench/load"
+	"github.com/domicile-dev/domicile/test/bench/site"
 )
 
 // sample is one measurement of one side.
@@ -14,16 +18,16 @@ type sample struct {
 }
 
 // measure drives a side that is warm.
-func (b *bench) measure(ctx context.Context, s *side, d time.Duration, most int, ex exchange) (sample, error) {
-	before, err := cpuOf(s.procs)
+func (b *bench) measure(ctx context.Context, s *side, d time.Duration, most int, ex load.Exchange) (sample, error) {
+	before, err := site.CPU(s.procs)
 	if err != nil {
 		return sample{}, err
 	}
-	n, took, err := drive(ctx, s.conns, d, most, ex)
+	n, took, err := load.Drive(ctx, s.conns, d, most, ex)
 	if err != nil {
 		return sample{}, fmt.Errorf("%s: %w", s.name, err)
 	}
-	after, err := cpuOf(s.procs)
+	after, err := site.CPU(s.procs)
 	if err != nil {
 		return sample{}, err
 	}
@@ -39,11 +43,11 @@ func (b *bench) measure(ctx context.Context, s *side, d time.Duration, most int,
 }
 
 // samples collects the rounds of each side.
-type samples map[string]map[string]series
+type samples map[string]map[string]figures.Series
 
 func (m samples) add(side string, s sample) {
 	if m[side] == nil {
-		m[side] = map[string]series{}
+		m[side] = map[string]figures.Series{}
 	}
 	for k, v := range map[string]float64{"rate": s.rate, "cost": s.cost, "busy": s.busy} {
 		m[side][k] = append(m[side][k], v)
@@ -52,8 +56,8 @@ func (m samples) add(side string, s sample) {
 
 // rate is how many times as many a second a does as b; cost is how many times
 // as much of the proxy's CPU time b needs as a. More is better for a in both.
-func (m samples) rate(a, b string) series { return m[a]["rate"].over(m[b]["rate"]) }
-func (m samples) cost(a, b string) series { return m[b]["cost"].over(m[a]["cost"]) }
+func (m samples) rate(a, b string) figures.Series { return m[a]["rate"].Over(m[b]["rate"]) }
+func (m samples) cost(a, b string) figures.Series { return m[b]["cost"].Over(m[a]["cost"]) }
 
 // requestRows measures P1, P3 and P5 in the same rounds.
 func (b *bench) requestRows(ctx context.Context, sides []*side) error {
@@ -62,12 +66,12 @@ func (b *bench) requestRows(ctx context.Context, sides []*side) error {
 	}
 	for _, s := range sides {
 		var err error
-		if s.conns, err = dialAll(s.addr, connections); err != nil {
+		if s.conns, err = load.Dial(s.addr, load.Connections); err != nil {
 			return err
 		}
-		defer hangUp(s.conns)
+		defer load.HangUp(s.conns)
 		// Every token once: from here on each is remembered.
-		if _, _, err := drive(ctx, s.conns, time.Minute, 2*len(s.load.list), s.load.exchange); err != nil {
+		if _, _, err := load.Drive(ctx, s.conns, time.Minute, 2*len(s.load.List), s.load.Exchange); err != nil {
 			return fmt.Errorf("warm up %s: %w", s.name, err)
 		}
 	}
@@ -77,10 +81,10 @@ func (b *bench) requestRows(ctx context.Context, sides []*side) error {
 			s := sides[(i+round)%len(sides)]
 			// What the side before left behind, in caches and sockets, is over
 			// after a moment.
-			if _, _, err := drive(ctx, s.conns, b.seconds/10, 0, s.load.exchange); err != nil {
+			if _, _, err := load.Drive(ctx, s.conns, b.seconds/10, 0, s.load.Exchange); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			x, err := b.measure(ctx, s, b.seconds, 0, s.load.exchange)
+			x, err := b.measure(ctx, s, b.seconds, 0, s.load.Exchange)
 			if err != nil {
 				return err
 			}
@@ -89,7 +93,7 @@ func (b *bench) requestRows(ctx context.Context, sides []*side) error {
 				continue
 			}
 			cold := s.cold(round)
-			if x, err = b.measure(ctx, s, time.Minute, len(cold.list), cold.exchange); err != nil {
+			if x, err = b.measure(ctx, s, time.Minute, len(cold.List), cold.Exchange); err != nil {
 				return err
 			}
 			m.add(s.name+" cold", x)
@@ -106,25 +110,25 @@ func (b *bench) loads(sides []*side) error {
 	if err != nil {
 		return err
 	}
-	rounds := make([]*requests, b.rounds)
+	rounds := make([]*load.Requests, b.rounds)
 	for i := range rounds {
 		list, err := b.mint.requests(fmt.Sprintf("cold-%d", i), b.coldTokens(), smallHomes)
 		if err != nil {
 			return err
 		}
-		rounds[i] = &requests{list: list}
+		rounds[i] = &load.Requests{List: list}
 	}
 	for _, s := range sides {
-		s.load = &requests{list: few}
+		s.load = &load.Requests{List: few}
 		switch s.name {
 		case pinnedSide:
-			s.cold = func(round int) *requests { return rounds[round] }
+			s.cold = func(round int) *load.Requests { return rounds[round] }
 		case bigSide:
 			many, err := b.mint.requests("user", b.tokens, bigHomes)
 			if err != nil {
 				return err
 			}
-			s.load = &requests{list: many}
+			s.load = &load.Requests{List: many}
 		}
 	}
 	return nil
@@ -134,30 +138,30 @@ func (b *bench) printRequests(sides []*side, m samples) {
 	r := b.report
 	const cold = pinnedSide + " cold"
 	if b.wants("P1") {
-		r.add("P1", "pinned / bare, requests/s", "×", m.rate(pinnedSide, bareSide), atLeast(0.90))
-		r.add("P1", "the same by Envoy's CPU time a request", "×", m.cost(pinnedSide, bareSide), atLeast(0.90))
-		r.add("P1", "each token seen for the first time / bare, requests/s", "×", m.rate(cold, bareSide), nil)
-		r.add("P1", "the same by Envoy's CPU time a request", "×", m.cost(cold, bareSide), nil)
+		r.Add("P1", "pinned / bare, requests/s", "×", m.rate(pinnedSide, bareSide), figures.AtLeast(0.90))
+		r.Add("P1", "the same by Envoy's CPU time a request", "×", m.cost(pinnedSide, bareSide), figures.AtLeast(0.90))
+		r.Add("P1", "each token seen for the first time / bare, requests/s", "×", m.rate(cold, bareSide), nil)
+		r.Add("P1", "the same by Envoy's CPU time a request", "×", m.cost(cold, bareSide), nil)
 	}
-	goals := map[string]*goal{callOutSide: atLeast(2), luaSide: atLeast(1.2), haproxySide: atLeast(1.5)}
+	goals := map[string]*figures.Goal{callOutSide: figures.AtLeast(2), luaSide: figures.AtLeast(1.2), haproxySide: figures.AtLeast(1.5)}
 	titles := map[string]string{callOutSide: "ext_authz call-out in Go", luaSide: "Envoy Lua", haproxySide: "HAProxy"}
 	row := "P1"
 	for _, s := range sides {
 		switch {
 		case goals[s.name] != nil:
-			r.add("P3", "pinned / "+titles[s.name]+", requests/s", "×", m.rate(pinnedSide, s.name), goals[s.name])
-			r.add("P3", "the same by the proxy's CPU time a request", "×", m.cost(pinnedSide, s.name), goals[s.name])
-			r.add("P3", titles[s.name]+" / bare, requests/s", "×", m.rate(s.name, bareSide), nil)
+			r.Add("P3", "pinned / "+titles[s.name]+", requests/s", "×", m.rate(pinnedSide, s.name), goals[s.name])
+			r.Add("P3", "the same by the proxy's CPU time a request", "×", m.cost(pinnedSide, s.name), goals[s.name])
+			r.Add("P3", titles[s.name]+" / bare, requests/s", "×", m.rate(s.name, bareSide), nil)
 			row = "P3"
 		case s.name == bigSide:
-			r.add("P5", "1,000 homes / 10 homes, requests/s", "×", m.rate(bigSide, pinnedSide), atLeast(0.97))
-			r.add("P5", "the same by Envoy's CPU time a request", "×", m.cost(bigSide, pinnedSide), atLeast(0.97))
+			r.Add("P5", "1,000 homes / 10 homes, requests/s", "×", m.rate(bigSide, pinnedSide), figures.AtLeast(0.97))
+			r.Add("P5", "the same by Envoy's CPU time a request", "×", m.cost(bigSide, pinnedSide), figures.AtLeast(0.97))
 			row = "P5"
 		default:
 			row = "P1"
 		}
-		r.add(row, s.name+": requests a second", "/s", m[s.name]["rate"], nil)
-		r.add(row, s.name+": CPU time a request", "µs", m[s.name]["cost"], nil)
-		r.add(row, s.name+": busy", "cores", m[s.name]["busy"], nil)
+		r.Add(row, s.name+": requests a second", "/s", m[s.name]["rate"], nil)
+		r.Add(row, s.name+": CPU time a request", "µs", m[s.name]["cost"], nil)
+		r.Add(row, s.name+": busy", "cores", m[s.name]["busy"], nil)
 	}
 }

@@ -9,6 +9,10 @@ import (
 	"io"
 	"strconv"
 	"time"
+
+	"github.com/domicile-dev/domicile/test/bench/figures"
+	"github.com/domicile-dev/domicile/test/bench/load"
+	"github.com/domicile-dev/domicile/test/bench/site"
 )
 
 // idleSockets is how many sockets are opened to see what one weighs.
@@ -28,42 +32,42 @@ func frames(n int) (masked, plain []byte) {
 }
 
 // talk sends one message and awaits its echo.
-func talk(w *wire) error {
+func talk(w *load.Wire) error {
 	if _, err := w.Write(message); err != nil {
 		return err
 	}
-	if _, err := io.ReadFull(w.Conn, w.buf[:len(reply)]); err != nil {
+	if _, err := io.ReadFull(w.Conn, w.Buf[:len(reply)]); err != nil {
 		return err
 	}
-	if !bytes.Equal(w.buf[:len(reply)], reply) {
-		return fmt.Errorf("%x came back", w.buf[:len(reply)])
+	if !bytes.Equal(w.Buf[:len(reply)], reply) {
+		return fmt.Errorf("%x came back", w.Buf[:len(reply)])
 	}
 	return nil
 }
 
 // openSockets opens n WebSockets of one user.
-func (b *bench) openSockets(s *side, n int) ([]*wire, error) {
+func (b *bench) openSockets(s *side, n int) ([]*load.Wire, error) {
 	token, err := b.mint.token("socket", homeName(0), time.Now())
 	if err != nil {
 		return nil, err
 	}
 	request := []byte("GET " + socketPath + " HTTP/1.1\r\nHost: " + host + "\r\nAuthorization: Bearer " + token +
 		"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZG9taWNpbGViZW5jaCEhIQ==\r\n\r\n")
-	list, err := dialAll(s.addr, n)
+	list, err := load.Dial(s.addr, n)
 	if err != nil {
 		return nil, err
 	}
 	for _, w := range list {
 		status := 0
-		err := w.SetDeadline(time.Now().Add(answerTime))
+		err := w.SetDeadline(time.Now().Add(load.AnswerTime))
 		if err == nil {
-			status, err = w.ask(request)
+			status, err = w.Ask(request)
 		}
 		if err == nil && status != 101 {
-			err = fmt.Errorf("status %d: %s", status, tail(w.buf))
+			err = fmt.Errorf("status %d: %s", status, load.Tail(w.Buf))
 		}
 		if err != nil {
-			hangUp(list)
+			load.HangUp(list)
 			return nil, fmt.Errorf("open a WebSocket at %s: %w", s.name, err)
 		}
 	}
@@ -72,7 +76,7 @@ func (b *bench) openSockets(s *side, n int) ([]*wire, error) {
 
 // socketRows measures P6: messages a second, then the weight of an idle socket.
 func (b *bench) socketRows(ctx context.Context, sides []*side) error {
-	m, weights := samples{}, map[string]series{}
+	m, weights := samples{}, map[string]figures.Series{}
 	for round := range b.rounds {
 		for i := range sides {
 			s := sides[(i+round)%len(sides)]
@@ -94,28 +98,28 @@ func (b *bench) socketRows(ctx context.Context, sides []*side) error {
 		}
 	}
 	r := b.report
-	r.add("P6", "WebSocket messages through the revocable hop / bare, messages/s", "×", m.rate(pinnedSide, bareSide), atLeast(0.95))
-	r.add("P6", "the same by Envoy's CPU time a message", "×", m.cost(pinnedSide, bareSide), atLeast(0.95))
-	r.add("P6", "memory of an idle socket / bare", "×", weights[pinnedSide].over(weights[bareSide]), atMost(1.3))
+	r.Add("P6", "WebSocket messages through the revocable hop / bare, messages/s", "×", m.rate(pinnedSide, bareSide), figures.AtLeast(0.95))
+	r.Add("P6", "the same by Envoy's CPU time a message", "×", m.cost(pinnedSide, bareSide), figures.AtLeast(0.95))
+	r.Add("P6", "memory of an idle socket / bare", "×", weights[pinnedSide].Over(weights[bareSide]), figures.AtMost(1.3))
 	for _, s := range sides {
-		r.add("P6", s.name+": messages a second", "/s", m[s.name]["rate"], nil)
-		r.add("P6", s.name+": CPU time a message", "µs", m[s.name]["cost"], nil)
-		r.add("P6", s.name+": busy", "cores", m[s.name]["busy"], nil)
-		r.add("P6", s.name+": memory of an idle socket", "KiB", weights[s.name], nil)
+		r.Add("P6", s.name+": messages a second", "/s", m[s.name]["rate"], nil)
+		r.Add("P6", s.name+": CPU time a message", "µs", m[s.name]["cost"], nil)
+		r.Add("P6", s.name+": busy", "cores", m[s.name]["busy"], nil)
+		r.Add("P6", s.name+": memory of an idle socket", "KiB", weights[s.name], nil)
 	}
 	return nil
 }
 
 // messages drives fresh sockets: a bare route's time-out must not end old ones.
 func (b *bench) messages(ctx context.Context, s *side) (sample, error) {
-	conns, err := b.openSockets(s, connections)
+	conns, err := b.openSockets(s, load.Connections)
 	if err != nil {
 		return sample{}, err
 	}
-	defer hangUp(conns)
+	defer load.HangUp(conns)
 	open := *s
 	open.conns = conns
-	if _, _, err := drive(ctx, conns, b.seconds/10, 0, talk); err != nil {
+	if _, _, err := load.Drive(ctx, conns, b.seconds/10, 0, talk); err != nil {
 		return sample{}, fmt.Errorf("%s: %w", s.name, err)
 	}
 	return b.measure(ctx, &open, b.seconds, 0, talk)
@@ -134,7 +138,7 @@ func (b *bench) weigh(ctx context.Context, s *side) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer hangUp(conns)
+	defer load.HangUp(conns)
 	after, err := allocated(ctx, s.admin)
 	if err != nil {
 		return 0, err
@@ -147,12 +151,12 @@ func (b *bench) weigh(ctx context.Context, s *side) (float64, error) {
 
 // drained waits until no connection of an earlier measurement is left.
 func drained(ctx context.Context, admin string) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, load.AnswerTime)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		body, err := fetch(ctx, "http://"+admin+"/stats?format=json&filter=^cluster%5C."+localCluster+"%5C.upstream_rq_active$")
+		body, err := site.Fetch(ctx, "http://"+admin+"/stats?format=json&filter=^cluster%5C."+localCluster+"%5C.upstream_rq_active$")
 		if err != nil {
 			return err
 		}
@@ -174,7 +178,7 @@ func drained(ctx context.Context, admin string) error {
 
 // allocated is how many bytes Envoy has in use.
 func allocated(ctx context.Context, admin string) (int64, error) {
-	body, err := fetch(ctx, "http://"+admin+"/memory")
+	body, err := site.Fetch(ctx, "http://"+admin+"/memory")
 	if err != nil {
 		return 0, err
 	}

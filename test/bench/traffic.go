@@ -21,6 +21,10 @@ import (
 	"github.com/domicile-dev/domicile/pkg/envoy"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/topology"
+
+	"github.com/domicile-dev/domicile/test/bench/figures"
+	"github.com/domicile-dev/domicile/test/bench/load"
+	"github.com/domicile-dev/domicile/test/bench/site"
 )
 
 // The sides of the comparisons.
@@ -38,21 +42,21 @@ const localCluster = service + "@" + here
 // bench is one run.
 type bench struct {
 	options
-	report *report
+	report *figures.Report
 	envoy  string
 	mint   *mint
-	sites  []*site
+	sites  []*site.Site
 }
 
 // side is one way through a proxy to the backend.
 type side struct {
 	name  string
 	addr  string
-	admin string              // of its Envoy; empty for HAProxy
-	procs []*supervise.Child  // whose CPU time a request costs
-	load  *requests           // warm
-	cold  func(int) *requests // of a round; nil where that is not measured
-	conns []*wire
+	admin string                   // of its Envoy; empty for HAProxy
+	procs []*supervise.Child       // whose CPU time a request costs
+	load  *load.Requests           // warm
+	cold  func(int) *load.Requests // of a round; nil where that is not measured
+	conns []*load.Wire
 }
 
 func (b *bench) prepare(ctx context.Context) error {
@@ -60,17 +64,19 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	of, err := firstLine(ctx, path, "--version")
+	of, err := site.FirstLine(ctx, path, "--version")
 	if err != nil {
 		return err
 	}
 	_, of, _ = strings.Cut(of, "version: ")
-	b.envoy, b.report.Machine = path, machineOf()
-	b.report.Versions = []version{{"Domicile", revision(ctx)}, {"Envoy", of}, {"Go", runtime.Version()}}
+	b.envoy, b.report.Machine = path, site.Machine()
+	b.report.Measured("Domicile", revision(ctx))
+	b.report.Measured("Envoy", of)
+	b.report.Measured("Go", runtime.Version())
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, d := range info.Deps {
 			if d.Path == "github.com/valyala/fasthttp" || d.Path == "google.golang.org/grpc" {
-				b.report.Versions = append(b.report.Versions, version{d.Path, d.Version})
+				b.report.Measured(d.Path, d.Version)
 			}
 		}
 	}
@@ -87,8 +93,8 @@ func revision(ctx context.Context) string {
 	return strings.TrimSpace(string(out))
 }
 
-func (b *bench) site() (*site, error) {
-	s, err := newSite()
+func (b *bench) newSite() (*site.Site, error) {
+	s, err := site.New()
 	if err == nil {
 		b.sites = append(b.sites, s)
 	}
@@ -98,7 +104,7 @@ func (b *bench) site() (*site, error) {
 // close ends every process of the run.
 func (b *bench) close() {
 	for _, s := range b.sites {
-		if err := s.close(); err != nil {
+		if err := s.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, "bench: clean up:", err)
 		}
 	}
@@ -107,7 +113,7 @@ func (b *bench) close() {
 
 // traffic measures P1, P3, P5 and P6.
 func (b *bench) traffic(ctx context.Context) error {
-	s, err := b.site()
+	s, err := b.newSite()
 	if err != nil {
 		return err
 	}
@@ -132,16 +138,16 @@ func (b *bench) coldTokens() int { return min(1000, b.tokens/4) }
 
 // sides starts backend, proxies and the call-out server: pinned first, then
 // bare, then what the chosen rows need.
-func (b *bench) sides(ctx context.Context, s *site) ([]*side, error) {
-	backend, err := s.ports.Take()
+func (b *bench) sides(ctx context.Context, s *site.Site) ([]*side, error) {
+	backend, err := s.Ports.Take()
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.self(backendRole, backend)
+	c, err := s.Self(backendRole, backend)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.await(ctx, c, 10*time.Second, listens("tcp", backend)); err != nil {
+	if err := s.Await(ctx, c, 10*time.Second, site.Listens("tcp", backend)); err != nil {
 		return nil, err
 	}
 	r := rivals{addresses: map[string]string{}, homes: smallHomes, routeTime: durationpb.New(time.Minute)}
@@ -150,7 +156,7 @@ func (b *bench) sides(ctx context.Context, s *site) ([]*side, error) {
 		names = append(names, callOutSide, luaSide)
 	}
 	for _, name := range names {
-		if r.addresses[name], err = s.ports.Take(); err != nil {
+		if r.addresses[name], err = s.Ports.Take(); err != nil {
 			return nil, err
 		}
 	}
@@ -191,25 +197,25 @@ func (b *bench) sides(ctx context.Context, s *site) ([]*side, error) {
 	return out, nil
 }
 
-func (b *bench) startCallOut(ctx context.Context, s *site, r rivals) (*supervise.Child, error) {
+func (b *bench) startCallOut(ctx context.Context, s *site.Site, r rivals) (*supervise.Child, error) {
 	regions, err := json.Marshal(r.regionMap())
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.self(callOutRole, s.path("agent.sock"), string(regions))
+	c, err := s.Self(callOutRole, s.Path("agent.sock"), string(regions))
 	if err != nil {
 		return nil, err
 	}
-	return c, s.await(ctx, c, 10*time.Second, listens("unix", s.path("agent.sock")))
+	return c, s.Await(ctx, c, 10*time.Second, site.Listens("unix", s.Path("agent.sock")))
 }
 
 // startEnvoy runs the translation of a policy for so many homes, with rivals.
-func (b *bench) startEnvoy(ctx context.Context, s *site, name string, homes int, backend string, r rivals) (*side, error) {
+func (b *bench) startEnvoy(ctx context.Context, s *site.Site, name string, homes int, backend string, r rivals) (*side, error) {
 	x := &side{name: name}
 	nobody := ""
 	for _, p := range []*string{&x.addr, &x.admin, &nobody} {
 		var err error
-		if *p, err = s.ports.Take(); err != nil {
+		if *p, err = s.Ports.Take(); err != nil {
 			return nil, err
 		}
 	}
@@ -219,7 +225,7 @@ func (b *bench) startEnvoy(ctx context.Context, s *site, name string, homes int,
 	}
 	res, err := envoy.Translate(envoy.Input{
 		Table: t, Node: envoy.Node{Region: here, Role: envoy.Gateway},
-		Topology: place(b.mint.JWKS, x.addr, backend, s.path("agent.sock"), nobody),
+		Topology: place(b.mint.JWKS, x.addr, backend, s.Path("agent.sock"), nobody),
 	})
 	if err != nil {
 		return nil, err
@@ -237,19 +243,19 @@ func (b *bench) startEnvoy(ctx context.Context, s *site, name string, homes int,
 		config, err = r.addTo(config)
 	}
 	if err == nil {
-		err = os.WriteFile(s.path(name+".json"), config, 0o600)
+		err = os.WriteFile(s.Path(name+".json"), config, 0o600)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.sup.Start("envoy-"+name, b.envoy, "-c", s.path(name+".json"),
+	c, err := s.Start("envoy-"+name, b.envoy, "-c", s.Path(name+".json"),
 		"--concurrency", "1", "--disable-hot-restart", "--log-level", "error")
 	if err != nil {
 		return nil, err
 	}
 	x.procs = []*supervise.Child{c}
-	return x, s.await(ctx, c, time.Minute, func(ctx context.Context) bool {
-		_, err := fetch(ctx, "http://"+x.admin+"/ready")
+	return x, s.Await(ctx, c, time.Minute, func(ctx context.Context) bool {
+		_, err := site.Fetch(ctx, "http://"+x.admin+"/ready")
 		return err == nil
 	})
 }
@@ -277,17 +283,17 @@ func bootstrapSpec(admin string) (envoy.BootstrapSpec, error) {
 }
 
 // startHAProxy returns nil, and says why, where there is none that can do it.
-func (b *bench) startHAProxy(ctx context.Context, s *site, r rivals, backend string) (*side, error) {
+func (b *bench) startHAProxy(ctx context.Context, s *site.Site, r rivals, backend string) (*side, error) {
 	path, err := exec.LookPath("haproxy")
 	if errors.Is(err, exec.ErrNotFound) {
-		b.report.note("P3 against HAProxy: not measured: no haproxy on PATH.")
+		b.report.Note("P3 against HAProxy: not measured: no haproxy on PATH.")
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	x := &side{name: haproxySide}
-	if x.addr, err = s.ports.Take(); err != nil {
+	if x.addr, err = s.Ports.Take(); err != nil {
 		return nil, err
 	}
 	key, err := b.mint.publicPEM()
@@ -300,25 +306,25 @@ func (b *bench) startHAProxy(ctx context.Context, s *site, r rivals, backend str
 	}
 	for name, body := range map[string]string{
 		"key.pem": string(key), "regions.map": regions.String(),
-		"haproxy.cfg": r.haproxyConfig(x.addr, backend, s.path("key.pem"), s.path("regions.map")),
+		"haproxy.cfg": r.haproxyConfig(x.addr, backend, s.Path("key.pem"), s.Path("regions.map")),
 	} {
-		if err := os.WriteFile(s.path(name), []byte(body), 0o600); err != nil {
+		if err := os.WriteFile(s.Path(name), []byte(body), 0o600); err != nil {
 			return nil, err
 		}
 	}
-	if out, err := exec.CommandContext(ctx, path, "-c", "-f", s.path("haproxy.cfg")).CombinedOutput(); err != nil {
-		b.report.note("P3 against HAProxy: not measured: %s does not take the configuration (built without jwt_verify?): %s", path, out)
+	if out, err := exec.CommandContext(ctx, path, "-c", "-f", s.Path("haproxy.cfg")).CombinedOutput(); err != nil {
+		b.report.Note("P3 against HAProxy: not measured: %s does not take the configuration (built without jwt_verify?): %s", path, out)
 		return nil, nil
 	}
-	v, err := firstLine(ctx, path, "-v")
+	v, err := site.FirstLine(ctx, path, "-v")
 	if err != nil {
 		return nil, err
 	}
-	b.report.Versions = append(b.report.Versions, version{"HAProxy", strings.TrimPrefix(v, "HAProxy version ")})
-	c, err := s.sup.Start("haproxy", path, "-db", "-f", s.path("haproxy.cfg"))
+	b.report.Measured("HAProxy", strings.TrimPrefix(v, "HAProxy version "))
+	c, err := s.Start("haproxy", path, "-db", "-f", s.Path("haproxy.cfg"))
 	if err != nil {
 		return nil, err
 	}
 	x.procs = []*supervise.Child{c}
-	return x, s.await(ctx, c, 10*time.Second, listens("tcp", x.addr))
+	return x, s.Await(ctx, c, 10*time.Second, site.Listens("tcp", x.addr))
 }

@@ -1,4 +1,7 @@
-package main
+// Package load drives keep-alive HTTP/1.1 connections as hard as it can with as
+// little work of its own as it can, and counts. An answer that is not expected
+// ends a run: nothing that was refused is ever counted as served.
+package load
 
 import (
 	"bytes"
@@ -13,56 +16,57 @@ import (
 	"time"
 )
 
-// connections is how many keep-alive connections carry the load.
-const connections = 32
+// Connections is how many keep-alive connections carry the load.
+const Connections = 32
 
-// answerTime is how long any answer may take before the run fails.
-const answerTime = 10 * time.Second
+// AnswerTime is how long any answer may take before the run fails.
+const AnswerTime = 10 * time.Second
 
-// wire is one keep-alive HTTP/1.1 connection that reads as little of an answer
+// Wire is one keep-alive HTTP/1.1 connection that reads as little of an answer
 // as it can: what the client spends, Envoy lacks.
-type wire struct {
+type Wire struct {
 	net.Conn
-	buf []byte
+	Buf []byte
 }
 
-// dialAll opens n connections.
-func dialAll(addr string, n int) ([]*wire, error) {
-	out := make([]*wire, 0, n)
+// Dial opens n connections.
+func Dial(addr string, n int) ([]*Wire, error) {
+	out := make([]*Wire, 0, n)
 	for range n {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
-			hangUp(out)
+			HangUp(out)
 			return nil, fmt.Errorf("dial %s: %w", addr, err)
 		}
-		out = append(out, &wire{c, make([]byte, 4096)})
+		out = append(out, &Wire{c, make([]byte, 4096)})
 	}
 	return out, nil
 }
 
-func hangUp(list []*wire) {
+// HangUp closes them all.
+func HangUp(list []*Wire) {
 	for _, w := range list {
 		w.Close()
 	}
 }
 
-// ask sends a request, reads the whole answer and returns its status.
-func (w *wire) ask(request []byte) (status int, err error) {
+// Ask sends a request, reads the whole answer and returns its status.
+func (w *Wire) Ask(request []byte) (status int, err error) {
 	if _, err := w.Write(request); err != nil {
 		return 0, err
 	}
 	have := 0
 	for {
-		n, err := w.Read(w.buf[have:])
+		n, err := w.Read(w.Buf[have:])
 		if err != nil {
 			return 0, err
 		}
 		have += n
-		head, status, length, err := readHead(w.buf[:have])
+		head, status, length, err := readHead(w.Buf[:have])
 		switch {
 		case err != nil:
 			return 0, err
-		case head == 0 && have == len(w.buf):
+		case head == 0 && have == len(w.Buf):
 			return 0, errors.New("the answer's header is too long")
 		case head == 0:
 			continue
@@ -104,33 +108,34 @@ func readHead(b []byte) (head, status, length int, err error) {
 	return 0, 0, 0, fmt.Errorf("an answer without content-length: %.200q", b[:end])
 }
 
-// exchange is one request and its answer on a connection.
-type exchange func(w *wire) error
+// Exchange is one request and its answer on a connection.
+type Exchange func(w *Wire) error
 
-// requests cycles through pre-rendered requests, one cursor for all connections.
-type requests struct {
-	list [][]byte
+// Requests cycles through pre-rendered requests, one cursor for all connections.
+type Requests struct {
+	List [][]byte
 	next atomic.Uint64
 }
 
-func (r *requests) exchange(w *wire) error {
-	status, err := w.ask(r.list[r.next.Add(1)%uint64(len(r.list))])
+// Exchange sends the next request and expects 200.
+func (r *Requests) Exchange(w *Wire) error {
+	status, err := w.Ask(r.List[r.next.Add(1)%uint64(len(r.List))])
 	if err == nil && status != 200 {
-		err = fmt.Errorf("status %d: %s", status, tail(w.buf))
+		err = fmt.Errorf("status %d: %s", status, Tail(w.Buf))
 	}
 	return err
 }
 
-// tail shows what came, without what an earlier answer left behind it.
-func tail(b []byte) []byte {
+// Tail shows what came, without what an earlier answer left behind it.
+func Tail(b []byte) []byte {
 	b, _, _ = bytes.Cut(b, []byte{0})
 	return b[:min(len(b), 400)]
 }
 
-// drive runs exchanges on all connections until d has passed, or most of them
+// Drive runs exchanges on all connections until d has passed, or most of them
 // are done when most is not 0. It returns how many there were and how long they
 // took; the first that fails ends it.
-func drive(ctx context.Context, conns []*wire, d time.Duration, most int, ex exchange) (int, time.Duration, error) {
+func Drive(ctx context.Context, conns []*Wire, d time.Duration, most int, ex Exchange) (int, time.Duration, error) {
 	var stop atomic.Bool
 	var started, done atomic.Int64
 	var wg sync.WaitGroup
@@ -140,7 +145,7 @@ func drive(ctx context.Context, conns []*wire, d time.Duration, most int, ex exc
 	defer timer.Stop()
 	defer context.AfterFunc(ctx, func() { stop.Store(true) })()
 	for i, w := range conns {
-		if err := w.SetDeadline(began.Add(d + answerTime)); err != nil {
+		if err := w.SetDeadline(began.Add(d + AnswerTime)); err != nil {
 			return 0, 0, err
 		}
 		wg.Go(func() {

@@ -1,4 +1,6 @@
-package main
+// Package site starts the processes of a measurement, and asks the kernel about
+// them and about the machine. Linux only. A Site is used by one goroutine.
+package site
 
 import (
 	"bytes"
@@ -17,35 +19,43 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/demo/supervise"
+	"github.com/domicile-dev/domicile/test/bench/figures"
 )
 
-// site is a group of processes with a directory and ports of its own. They die
+// Site is a group of processes with a directory and ports of its own. They die
 // with us, however we end.
-type site struct {
+type Site struct {
 	dir   string
 	sup   *supervise.Supervisor
-	ports supervise.Ports
+	Ports supervise.Ports
 }
 
-func newSite() (*site, error) {
+// New makes an empty site. Close it.
+func New() (*Site, error) {
 	dir, err := os.MkdirTemp("", "domicile-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make directory: %w", err)
 	}
-	return &site{dir: dir, sup: supervise.New(dir, func(string) {})}, nil
+	return &Site{dir: dir, sup: supervise.New(dir, func(string) {})}, nil
 }
 
-// close ends the processes and removes what they wrote.
-func (s *site) close() error {
+// Close ends the processes and removes what they wrote.
+func (s *Site) Close() error {
 	err := s.sup.Stop()
-	s.ports.Release()
+	s.Ports.Release()
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
-func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
+// Path names a file in the directory.
+func (s *Site) Path(name string) string { return filepath.Join(s.dir, name) }
 
-// self starts this program in another role.
-func (s *site) self(role string, args ...string) (*supervise.Child, error) {
+// Start runs a program.
+func (s *Site) Start(name, path string, args ...string) (*supervise.Child, error) {
+	return s.sup.Start(name, path, args...)
+}
+
+// Self starts this program in another role.
+func (s *Site) Self(role string, args ...string) (*supervise.Child, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", role, err)
@@ -53,9 +63,9 @@ func (s *site) self(role string, args ...string) (*supervise.Child, error) {
 	return s.sup.Start(role, exe, append([]string{role}, args...)...)
 }
 
-// await waits until ok says so; it fails with the child's log when the child
+// Await waits until ok says so; it fails with the child's log when the child
 // ends before that.
-func (s *site) await(ctx context.Context, c *supervise.Child, within time.Duration, ok func(context.Context) bool) error {
+func (s *Site) Await(ctx context.Context, c *supervise.Child, within time.Duration, ok func(context.Context) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -75,8 +85,8 @@ func (s *site) await(ctx context.Context, c *supervise.Child, within time.Durati
 	return nil
 }
 
-// listens tells whether something takes connections.
-func listens(network, addr string) func(context.Context) bool {
+// Listens tells whether something takes connections.
+func Listens(network, addr string) func(context.Context) bool {
 	return func(ctx context.Context) bool {
 		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, addr)
 		if err != nil {
@@ -86,8 +96,8 @@ func listens(network, addr string) func(context.Context) bool {
 	}
 }
 
-// cpuOf is the time that the processes have had on a core, together.
-func cpuOf(list []*supervise.Child) (time.Duration, error) {
+// CPU is the time that the processes have had on a core, together.
+func CPU(list []*supervise.Child) (time.Duration, error) {
 	var sum time.Duration
 	for _, c := range list {
 		d, err := cpuTime(os.DirFS("/proc"), c.PID)
@@ -99,8 +109,9 @@ func cpuOf(list []*supervise.Child) (time.Duration, error) {
 	return sum, nil
 }
 
-func machineOf() machine {
-	m := machine{CPU: "unknown CPU", Cores: runtime.NumCPU(), OS: runtime.GOOS + "/" + runtime.GOARCH}
+// Machine tells what this machine is.
+func Machine() figures.Machine {
+	m := figures.Machine{CPU: "unknown CPU", Cores: runtime.NumCPU(), OS: runtime.GOOS + "/" + runtime.GOARCH}
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		if name := field(string(b), "model name"); name != "" {
 			m.CPU = name
@@ -119,8 +130,8 @@ func field(text, name string) string {
 	return ""
 }
 
-// loadAverage is the machine's load over the last minute; -1 where it is not told.
-func loadAverage() float64 {
+// LoadAverage is the machine's load over the last minute; -1 where it is not told.
+func LoadAverage() float64 {
 	b, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
 		return -1
@@ -133,8 +144,8 @@ func loadAverage() float64 {
 	return x
 }
 
-// firstLine runs a program that tells its version.
-func firstLine(ctx context.Context, path string, args ...string) (string, error) {
+// FirstLine runs a program that tells its version.
+func FirstLine(ctx context.Context, path string, args ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, path, args...).Output()
 	if err != nil {
 		return "", fmt.Errorf("version of %s: %w", filepath.Base(path), err)
@@ -143,8 +154,8 @@ func firstLine(ctx context.Context, path string, args ...string) (string, error)
 	return strings.TrimSpace(string(line)), nil
 }
 
-// fetch returns the body of a loopback URL that answers 200.
-func fetch(ctx context.Context, url string) ([]byte, error) {
+// Fetch returns the body of a loopback URL that answers 200.
+func Fetch(ctx context.Context, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err

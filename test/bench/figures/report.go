@@ -1,4 +1,6 @@
-package main
+// Package figures keeps what a run has measured, judges it against the goals and
+// prints it. It knows no clock and no machine.
+package figures
 
 import (
 	"encoding/json"
@@ -9,10 +11,10 @@ import (
 	"text/tabwriter"
 )
 
-// report is the result of a run.
-type report struct {
-	Machine  machine   `json:"machine"`
-	Versions []version `json:"versions"`
+// Report is the result of a run.
+type Report struct {
+	Machine  Machine   `json:"machine"`
+	Versions []Version `json:"versions"`
 	Rounds   int       `json:"rounds"`
 	Seconds  float64   `json:"seconds"`
 	Users    int       `json:"users"`
@@ -21,24 +23,28 @@ type report struct {
 	LoadBefore float64 `json:"loadBefore"`
 	LoadAfter  float64 `json:"loadAfter"`
 	Took       float64 `json:"tookSeconds"`
-	Lines      []line  `json:"lines"`
+	// Order is the order in which Table shows the rows.
+	Order []string `json:"-"`
+	Lines []Line   `json:"lines"`
 	// Notes say what was not measured and why, and what a line means.
 	Notes []string `json:"notes,omitempty"`
 }
 
-type machine struct {
+// Machine is what it was measured on.
+type Machine struct {
 	CPU   string `json:"cpu"`
 	Cores int    `json:"cores"`
 	OS    string `json:"os"`
 }
 
-type version struct {
+// Version is one thing that took part.
+type Version struct {
 	Of      string `json:"of"`
 	Version string `json:"version"`
 }
 
-// line is one figure.
-type line struct {
+// Line is one figure.
+type Line struct {
 	Row    string  `json:"row"`
 	What   string  `json:"what"`
 	Unit   string  `json:"unit"` // ×, /s, µs, …
@@ -50,62 +56,74 @@ type line struct {
 	Met    *bool   `json:"met,omitempty"`
 }
 
-// goal is a bound on the judged figure of a line.
-type goal struct {
+// Goal is a bound on the judged figure of a line.
+type Goal struct {
 	atLeast bool
 	bound   float64
 }
 
-func atLeast(x float64) *goal { return &goal{true, x} }
-func atMost(x float64) *goal  { return &goal{false, x} }
+// AtLeast is a goal that more than x meets too.
+func AtLeast(x float64) *Goal { return &Goal{true, x} }
 
-// met tells whether x meets the goal; a figure that is no number meets nothing.
-func (g goal) met(x float64) bool {
+// AtMost is a goal that less than x meets too.
+func AtMost(x float64) *Goal { return &Goal{false, x} }
+
+// Met tells whether x meets the goal; a figure that is no number meets nothing.
+func (g Goal) Met(x float64) bool {
 	if g.atLeast {
 		return x >= g.bound
 	}
 	return x <= g.bound
 }
 
-func (g goal) String() string {
+// String writes the goal as a person would.
+func (g Goal) String() string {
 	if g.atLeast {
 		return fmt.Sprintf("≥ %g", g.bound)
 	}
 	return fmt.Sprintf("≤ %g", g.bound)
 }
 
-// add appends a line of a series, judged by its median.
-func (r *report) add(row, what, unit string, s series, g *goal) {
-	r.judge(row, what, unit, s, s.median(), g)
+// Add appends a line of a series, judged by its median.
+func (r *Report) Add(row, what, unit string, s Series, g *Goal) {
+	r.Judge(row, what, unit, s, s.Median(), g)
 }
 
-// judge appends a line whose shown and judged figure is not the median.
-func (r *report) judge(row, what, unit string, s series, figure float64, g *goal) {
-	l := line{Row: row, What: what, Unit: unit, Median: figure, Min: s.min(), Max: s.max(), N: len(s)}
+// Judge appends a line whose shown and judged figure is not the median.
+func (r *Report) Judge(row, what, unit string, s Series, figure float64, g *Goal) {
+	l := Line{Row: row, What: what, Unit: unit, Median: figure, Min: s.Min(), Max: s.Max(), N: len(s)}
 	if g != nil {
-		met := g.met(figure)
+		met := g.Met(figure)
 		l.Goal, l.Met = strings.TrimSpace(g.String()+" "+unit), &met
 	}
 	r.Lines = append(r.Lines, l)
 }
 
-func (r *report) note(format string, args ...any) {
+// Measured names one thing that took part, and its version.
+func (r *Report) Measured(of, v string) {
+	r.Versions = append(r.Versions, Version{of, v})
+}
+
+// Note appends a remark.
+func (r *Report) Note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-func (r *report) json(w io.Writer) error {
+// JSON writes everything.
+func (r *Report) JSON(w io.Writer) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(r)
 }
 
-func (r *report) table(w io.Writer) error {
+// Table writes everything for people.
+func (r *Report) Table(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ROW\tWHAT\tFIGURE\tSPREAD\tN\tGOAL\tMET")
 	lines := slices.Clone(r.Lines)
-	slices.SortStableFunc(lines, func(a, b line) int {
-		return slices.Index(allRows, a.Row) - slices.Index(allRows, b.Row)
+	slices.SortStableFunc(lines, func(a, b Line) int {
+		return slices.Index(r.Order, a.Row) - slices.Index(r.Order, b.Row)
 	})
 	missed, judged := 0, 0
 	for _, l := range lines {
