@@ -111,7 +111,6 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 			MaxConcurrentStreams:        wrapperspb.UInt32(100),
 			InitialStreamWindowSize:     wrapperspb.UInt32(64 << 10),
 			InitialConnectionWindowSize: wrapperspb.UInt32(1 << 20),
-			AllowConnect:                true,
 		},
 		StreamIdleTimeout:     durationpb.New(5 * time.Minute),
 		RequestHeadersTimeout: durationpb.New(10 * time.Second),
@@ -120,6 +119,10 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 	if name == Peer {
 		hcm.UseRemoteAddress = wrapperspb.Bool(false)
 		hcm.Http2ProtocolOptions.MaxConcurrentStreams = wrapperspb.UInt32(1000)
+		// Not for users: a client that keeps to RFC 8441 sends no Sec-WebSocket-Key,
+		// and Envoy makes none for an HTTP/1.1 backend (envoyproxy/envoy 8547).
+		// Without the offer browsers use HTTP/1.1.
+		hcm.Http2ProtocolOptions.AllowConnect = true
 		mutations = append(mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{
 			Append: setHeader(entryHeader, "%DOWNSTREAM_PEER_URI_SAN%"),
 		}})

@@ -31,6 +31,7 @@ type lab struct {
 	dir   string
 	ready ready
 	cmd   *exec.Cmd
+	ended chan struct{} // closed when the demo's own process has ended
 	key   *ecdsa.PrivateKey
 	kid   string
 
@@ -65,6 +66,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if sharedLab != nil {
 		sharedLab.stop()
+		_ = os.RemoveAll(filepath.Dir(sharedLab.dir))
 	}
 	os.Exit(code)
 }
@@ -115,8 +117,8 @@ func start(dir string, args ...string) (*lab, error) {
 	if err := l.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start demo (make build first): %w", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- l.cmd.Wait() }()
+	l.ended = make(chan struct{})
+	go func() { _ = l.cmd.Wait(); close(l.ended) }()
 	for deadline := time.Now().Add(90 * time.Second); ; {
 		if data, err := os.ReadFile(file); err == nil {
 			if err := json.Unmarshal(data, &l.ready); err != nil {
@@ -125,8 +127,8 @@ func start(dir string, args ...string) (*lab, error) {
 			break
 		}
 		select {
-		case err := <-ended:
-			return nil, fmt.Errorf("the demo ended: %v\n%s", err, out.String())
+		case <-l.ended:
+			return nil, fmt.Errorf("the demo ended: %s\n%s", l.cmd.ProcessState, out.String())
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
@@ -154,16 +156,12 @@ func (l *lab) loadKey() error {
 }
 
 func (l *lab) stop() {
-	if l.cmd.ProcessState != nil {
-		return
-	}
 	_ = l.cmd.Process.Signal(syscall.SIGTERM)
-	for deadline := time.Now().Add(12 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if syscall.Kill(l.cmd.Process.Pid, 0) != nil {
-			return
-		}
+	select {
+	case <-l.ended:
+	case <-time.After(12 * time.Second):
+		_ = l.cmd.Process.Kill()
 	}
-	_ = l.cmd.Process.Kill()
 }
 
 // run runs the command line tool; it returns its output and exit code.
