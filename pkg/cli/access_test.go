@@ -175,6 +175,12 @@ func TestStatusAndCheck(t *testing.T) {
 		says   []string
 	}{
 		{"healthy", func(*control.Status) {}, exit.Done, []string{"sequence 7", "eu-frankfurt/gateway/0  synced  t (current)", "answers"}},
+		{"emptied", func(s *control.Status) {
+			s.Proxies = []xds.Proxy{{ID: "p", State: xds.Synced, Since: since, ConnectedSince: since}}
+		}, exit.Findings, []string{"has no place in this policy"}},
+		{"another policy", func(s *control.Status) {
+			s.Proxies = []xds.Proxy{{ID: "p", State: xds.Synced, Since: since, ConnectedSince: since, Table: "sha256:o", Target: "sha256:o"}}
+		}, exit.Findings, []string{"p      synced  o       90s"}},
 		{"no policy", func(s *control.Status) { s.Policy = nil }, exit.Findings, []string{"everything is refused"}},
 		{"store lost", func(s *control.Status) { s.Store = control.StoreStatus{Error: "timeout", Since: since} }, exit.Findings, []string{"DOES NOT ANSWER for 90s: timeout"}},
 		{"refused", func(s *control.Status) { s.Refused = &control.Refusal{Sequence: 8, Error: "two leaks"} }, exit.Findings, []string{"sequence 8", "two leaks"}},
@@ -206,6 +212,60 @@ func TestStatusAndCheck(t *testing.T) {
 		if _, out, _ = run(t.Context(), nil, "status", "--output", "json", "--control", url); json.Unmarshal([]byte(out), &back) != nil || back.FormatVersion != "1.0" {
 			t.Errorf("%s: status --output json gave %s", c.name, out)
 		}
+	}
+}
+
+func TestWaitForProxies(t *testing.T) {
+	for _, c := range []struct {
+		proxies string
+		code    int
+		says    string
+	}{
+		{`{"synced":2,"pending":0}`, exit.Done, ""},
+		{`{"synced":1,"pending":1}`, exit.Findings, "1 connected proxy does not run it after 2s"},
+		{`{"synced":0,"pending":3}`, exit.Findings, "3 connected proxies do not run it after 2s"},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body := `{}`
+			if r.Method == http.MethodPost && r.URL.Query().Get("wait") == "2s" {
+				body = `{"sequence":2,"rollbackOf":1,"proxies":` + c.proxies + `}`
+			}
+			_, _ = w.Write([]byte(body))
+		}))
+		code, out, errs := run(t.Context(), nil, "rollback", "--wait", "2s", "--control", s.URL)
+		s.Close()
+		if code != c.code || !strings.Contains(errs, c.says) || !strings.Contains(out, "as sequence 2") {
+			t.Errorf("%s: exit %d, %q, %q", c.proxies, code, out, errs)
+		}
+	}
+}
+
+// TestApplyWithoutTests: nothing guards such a policy, which must be said.
+func TestApplyWithoutTests(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("..", "..", "policies"))); err != nil {
+		t.Fatal(err)
+	}
+	url := answer(t, 200, `{"sequence":1}`)
+	const warning = "no policy tests: nothing guards this policy"
+	if code, _, errs := run(t.Context(), nil, "apply", dir, "--control", url); code != exit.Done || strings.Contains(errs, warning) {
+		t.Errorf("with tests: exit %d, %s", code, errs)
+	}
+	own, err := filepath.Glob(filepath.Join(dir, "*_test.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, err := filepath.Glob(filepath.Join(dir, "*", "*_test.yaml"))
+	if err != nil || len(tests) == 0 {
+		t.Fatal("no tests are shipped", err)
+	}
+	for _, f := range append(own, tests...) {
+		if err := os.Remove(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, _, errs := run(t.Context(), nil, "apply", dir, "--control", url); code != exit.Done || !strings.Contains(errs, warning) {
+		t.Errorf("without tests: exit %d, %s", code, errs)
 	}
 }
 

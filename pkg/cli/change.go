@@ -77,7 +77,11 @@ checks it once more and publishes all or nothing.
 If somebody else changes the policy between the reading of the present one and
 the write, nothing is changed and the exit code is 6. With --base the change is
 made only on top of that sequence. Applying what is in force already records
-nothing.`,
+nothing.
+
+With --wait the exit code is 1 when a connected proxy does not run it in time; the
+policy is in force all the same. A directory without policy tests is applied with
+a warning, where domicile test fails.`,
 		Example: `  domicile apply policies --control https://control.example.com:8443 \
     --cert me.pem --key me-key.pem --ca ca.pem -m "TR: messages stay home"
   domicile apply policies --dir /tmp/demo --wait 5s`,
@@ -85,7 +89,7 @@ nothing.`,
 	}
 	r.flags(cmd)
 	b.flags(cmd)
-	cmd.Flags().Int64Var(&base, "base", -1, "sequence that this change is made on top of (default: the present one)")
+	cmd.Flags().Int64Var(&base, "base", -1, "`sequence` that this change is made on top of (default: the present one)")
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
 		c, err := a.client(cmd, r)
 		if err != nil {
@@ -125,6 +129,9 @@ func (a *app) checked(cmd *cobra.Command, dir string) (*local, error) {
 		return nil, exit.Errorf(exit.Findings, "%s has errors; nothing was sent", l.Dir)
 	}
 	report := policytest.Run(l.Set, l.Table)
+	if len(report.Cases) == 0 {
+		fmt.Fprintln(a.Err, "warning: no policy tests: nothing guards this policy")
+	}
 	if !report.OK() {
 		if err := a.testOutput(l, report); err != nil {
 			return nil, err
@@ -146,7 +153,10 @@ func (a *app) rollbackCommand() *cobra.Command {
 		Short: "Put an earlier policy in force again, under a new sequence",
 		Long: `Put the content of an earlier sequence in force again, under a new sequence; the
 history stays complete. Without SEQUENCE it is the one before the present one.
-The policy is checked like any change: what has lapsed since does not come back.`,
+The policy is checked like any change: what has lapsed since does not come back.
+
+With --wait the exit code is 1 when a connected proxy does not run it in time; the
+policy is in force all the same.`,
 		Example: `  domicile rollback --control https://control.example.com:8443
   domicile rollback 17 --dir /tmp/demo -m "18 refuses logins"`,
 		Args: func(cmd *cobra.Command, got []string) error {
@@ -196,7 +206,7 @@ func (a *app) change(cmd *cobra.Command, c *remote.Client, path string, q url.Va
 		return err
 	}
 	p.Text(a.Err, out.Warnings)
-	return a.emit(out, func(w io.Writer) {
+	err = a.emit(out, func(w io.Writer) {
 		switch {
 		case out.Unchanged:
 			fmt.Fprintf(w, "Unchanged: sequence %d holds this bundle already.\n", out.Sequence)
@@ -210,6 +220,17 @@ func (a *app) change(cmd *cobra.Command, c *remote.Client, path string, q url.Va
 			fmt.Fprintf(w, "  proxies %d run it, %d do not yet\n", s.Synced, s.Pending)
 		}
 	})
+	if s := out.Proxies; err == nil && s != nil && s.Pending > 0 {
+		return exit.Errorf(exit.Findings, "%s not run it after %s; it is in force all the same (next: domicile status names them)", pending(s.Pending), wait)
+	}
+	return err
+}
+
+func pending(n int) string {
+	if n == 1 {
+		return "1 connected proxy does"
+	}
+	return fmt.Sprintf("%d connected proxies do", n)
 }
 
 // showRejected prints why a change was rejected, as a result.

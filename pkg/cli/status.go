@@ -35,12 +35,13 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Show which policy is in force and what each proxy runs",
 		Long: `Show the policy in force, whether the policy store answers, why a newer policy was
 refused if one was, and for each proxy: synced, pending or rejected and why,
-which policy it runs, and for how long.
+which policy it runs, and for how long. A proxy whose region or role has no place
+in the policy is emptied: it refuses everything.
 
 With --watch it prints again whenever something changed, until interrupted.
 domicile check judges the same and sets the exit code.`,
 		Example: `  domicile status --dir /tmp/demo
-  domicile status --output json --control https://control.example.com:8443 | jq '.proxies[] | select(.state != "synced")'`,
+  domicile status --output json --control https://control.example.com:8443 | jq '.policy.table as $t | .proxies[] | select(.state != "synced" or .table != $t)'`,
 		Args: args(),
 	}
 	r.flags(cmd)
@@ -130,8 +131,11 @@ func (a *app) statusText(w io.Writer, s control.Status) {
 	t := show.NewTable("PROXY", "STATE", "POLICY", "SINCE", "CONNECTED")
 	for _, p := range s.Proxies {
 		runs := orDash(show.Digest(p.Table))
-		if p.Target != "" && p.Target == p.Table {
+		switch {
+		case runsPolicy(s, p):
 			runs += " (current)"
+		case hasNoPlace(s, p):
+			runs = "none: has no place in this policy"
 		}
 		connected := "no"
 		if !p.ConnectedSince.IsZero() {
@@ -145,6 +149,18 @@ func (a *app) statusText(w io.Writer, s control.Status) {
 			fmt.Fprintf(w, "  %s refused %s (%d times): %s\n", show.Line(p.ID), show.Line(p.Error.Version), p.Error.Attempts, show.Line(p.Error.Detail))
 		}
 	}
+}
+
+// runsPolicy tells whether a proxy has acknowledged the policy in force. Synced
+// alone says only that it runs what it was told, and that may be nothing.
+func runsPolicy(s control.Status, p xds.Proxy) bool {
+	return s.Policy != nil && p.State == xds.Synced && p.Table == s.Policy.Table && p.Target == s.Policy.Table
+}
+
+// hasNoPlace tells whether a proxy is emptied, or is being: no part of the policy
+// in force is for its region and role.
+func hasNoPlace(s control.Status, p xds.Proxy) bool {
+	return s.Policy != nil && p.Target == "" && !p.ConnectedSince.IsZero()
 }
 
 func refusal(f *control.Refusal) string {
@@ -179,7 +195,8 @@ func (a *app) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Judge whether a deployment is healthy",
 		Long: `Judge what the control plane reports: a policy is in force, it is the newest, the
-policy store answers, nothing lapses within 30 days, and every proxy runs it.
+policy store answers, nothing lapses within 30 days, and every proxy runs it. A
+proxy that has no place in the policy refuses everything, and fails the check.
 The exit code is 1 when anything fails, 4 when the control plane does not answer.
 
 It does not look at what the control plane cannot see, such as traffic that goes
@@ -256,11 +273,17 @@ func judgeStatus(s control.Status, now time.Time) []finding {
 		}
 	}
 	for _, p := range s.Proxies {
-		bad := fmt.Sprintf("%s is %s since %s", p.ID, p.State, p.Since.UTC().Format(time.RFC3339))
-		if p.Error != nil {
+		since := p.Since.UTC().Format(time.RFC3339)
+		bad, fix := fmt.Sprintf("%s is %s since %s", p.ID, p.State, since), "look at that Envoy's log; domicile status --watch shows its progress"
+		switch {
+		case p.Error != nil:
 			bad += ": " + p.Error.Detail
+		case hasNoPlace(s, p):
+			bad, fix = p.ID+" has no place in this policy: it refuses everything", "name its region in the deployment again (domicile rollback), or stop that Envoy"
+		case p.State == xds.Synced:
+			bad = fmt.Sprintf("%s runs another policy since %s", p.ID, since)
 		}
-		add(p.State == xds.Synced, fmt.Sprintf("%s is synced", p.ID), bad, "look at that Envoy's log; domicile status --watch shows its progress")
+		add(runsPolicy(s, p), fmt.Sprintf("%s runs it", p.ID), bad, fix)
 	}
 	if len(s.Proxies) == 0 {
 		out = append(out, finding{"warn", "no proxy is connected", "start an Envoy with a bootstrap of this deployment"})

@@ -25,7 +25,8 @@ func (a *app) testCommand() *cobra.Command {
 		Short: "Run the policy tests of a directory",
 		Long: `Run the PolicyTest files of a policy directory against the compiled policy and
 show which rules they reach. A case whose rule never ran fails: it would prove
-nothing. With --min-coverage a smaller share of reached rules is a failure too.`,
+nothing. With --min-coverage a smaller share of reached rules is a failure too.
+A directory without any test fails; domicile apply warns of it and goes on.`,
 		Example: `  domicile test policies
   domicile test policies --min-coverage 100
   domicile test policies --output junit >policy-tests.xml`,

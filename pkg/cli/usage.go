@@ -17,7 +17,8 @@ func exitCodesTopic() *cobra.Command {
 		Short: "What the exit codes mean",
 		Long: `Exit codes of every command:
     0  done, nothing found
-    1  something is wrong: in a file, a test, a live Envoy, the deployment
+    1  something is wrong: in a file, a test, a live Envoy, the deployment; or a
+       change was made and a proxy does not run it within --wait
     2  a wrong command line, or a path that cannot be opened
     3  changes are present, where a flag asks for this code
     4  the control plane, the policy store or an Envoy does not answer
