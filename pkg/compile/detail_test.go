@@ -202,13 +202,3 @@ func TestNoticeIsThirtyDays(t *testing.T) {
 		t.Errorf("in time: %+v", problems)
 	}
 }
-
-func TestNearestIsNear(t *testing.T) {
-	for _, c := range []struct{ in, want string }{
-		{"me-riyad", "me-riyadh"}, {"SB", "SA"}, {"XY", ""}, {"", ""}, {"heer", "here"}, {"eu-west", ""},
-	} {
-		if got := nearest(c.in, []string{"me-riyadh", "SA", "here", "eu-frankfurt"}); got != c.want {
-			t.Errorf("nearest(%q) = %q, want %q", c.in, got, c.want)
-		}
-	}
-}

@@ -26,7 +26,7 @@ func (b *builder) laws(j *policy.Jurisdiction) []*policy.Law {
 func (b *builder) checkLaws(_ string, j *policy.Jurisdiction) {
 	for _, t := range j.Laws {
 		if b.set.Laws[t.Value] == nil {
-			b.unknown(t, CodeUnknownLaw, "law", slices.Collect(maps.Keys(b.set.Laws)))
+			b.unknownLaw(t, slices.Collect(maps.Keys(b.set.Laws)))
 		}
 	}
 	known := []string{"chosen"}

@@ -14,9 +14,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
-
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/nearest"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -183,24 +182,14 @@ func (r *runner) unknownName(c policy.TestCase) string {
 	}
 	for _, n := range names {
 		if !slices.Contains(n.known, n.value) {
-			return fmt.Sprintf("unknown %s %q%s  %s", n.what, n.value, nearest(n.value, n.known), CodeUnknownName)
+			hint := nearest.Word(n.value, n.known)
+			if hint != "" {
+				hint = fmt.Sprintf(", did you mean %q?", hint)
+			}
+			return fmt.Sprintf("unknown %s %q%s  %s", n.what, n.value, hint, CodeUnknownName)
 		}
 	}
 	return ""
-}
-
-// nearest proposes the candidate within few edits of name.
-func nearest(name string, candidates []string) string {
-	best, limit := "", (len(name)+2)/3+1
-	for _, c := range slices.Sorted(slices.Values(candidates)) {
-		if d := levenshtein.Distance(name, c, nil); d < limit {
-			best, limit = c, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(", did you mean %q?", best)
 }
 
 func (r *runner) coverage() Coverage {

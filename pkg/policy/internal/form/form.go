@@ -10,10 +10,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
-
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
+	"github.com/domicile-dev/domicile/pkg/policy/nearest"
 )
 
 // node is a place in a file together with what stands there.
@@ -51,14 +50,8 @@ func (r *Reader) Warn(n *node, code, fix, format string, args ...any) {
 
 // Suggest answers with "did you mean", where a known word is near, else with fix.
 func Suggest(word string, known []string, fix string) string {
-	best, near := "", 0.0
-	for _, k := range known {
-		if s := levenshtein.Similarity(strings.ToLower(word), strings.ToLower(k), nil); s > near || s == near && k < best {
-			best, near = k, s
-		}
-	}
-	if near >= 0.6 {
-		return fmt.Sprintf("did you mean %q?", best)
+	if near := nearest.Word(word, known); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return fix
 }

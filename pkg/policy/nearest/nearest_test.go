@@ -1,0 +1,52 @@
+package nearest
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestWord(t *testing.T) {
+	known := []string{
+		"serve", "entry", "basis", "session", "cache", "message", "pdpl-29", "pdpl-4", "me-riyadh", "eu-frankfurt", "SA", "EEA",
+		"here", "longLived", "POST", "GET", "消息主存储",
+	}
+	for in, want := range map[string]string{
+		"entries": "entry", "entires": "entry", "pdpl-92": "pdpl-29", "mesage": "message", "me-riyad": "me-riyadh",
+		"eu-frankfrut": "eu-frankfurt", "SB": "SA", "AS": "SA", "EFA": "EEA", "heer": "here", "longlived": "longLived", "post": "POST",
+		"serv": "serve", "消息住存储": "消息主存储", "message": "message",
+
+		"": "", "x": "", "XY": "", "JP": "", "zzz": "", "eu-west": "", "payments": "", "tighten": "", "route": "", "servers": "serve",
+		"owner": "", "limits": "", "note": "", "law": "",
+		strings.Repeat("message", 20): "",
+	} {
+		if got := Word(in, known); got != want {
+			t.Errorf("Word(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"abc", "abc", 0}, {"abc", "axc", 1}, {"abc", "ac", 1},
+		{"ab", "ba", 1}, {"abcd", "badc", 2}, {"ca", "abc", 3}, {"entry", "entires", 3}, {"kitten", "sitting", 3},
+	} {
+		if got := distance([]rune(c.a), []rune(c.b)); got != c.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
+		}
+		if got := distance([]rune(c.b), []rune(c.a)); got != c.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", c.b, c.a, got, c.want)
+		}
+	}
+}
+
+// TestOrderDoesNotMatter: among equally near words the first of the alphabet wins.
+func TestOrderDoesNotMatter(t *testing.T) {
+	for _, known := range [][]string{{"class-b", "class-a"}, {"class-a", "class-b"}} {
+		if got := Word("class-x", known); got != "class-a" {
+			t.Errorf("of %v: %q", known, got)
+		}
+	}
+}
