@@ -22,7 +22,9 @@ func (a *app) explainCommand() *cobra.Command {
 		Short: "Say what the policy decides for a home and class, and why",
 		Long: `Say what the policy decides for requests of a home and data class: the decision in
 one sentence, the rule and line it comes from, what happens when regions are
-down, and what the author cited as the basis.
+down, and what the author cited as the basis. Where nobody has to say who is
+calling, it says so: a class without personal data is served whoever asks, and at
+login the homes of the host name decide.
 
 The policy is read from --policies DIR, from a running demo (--dir) or from a
 control plane (--control); without any of them from ./policies. A denial is an
@@ -53,8 +55,14 @@ answer, not a failure: the exit code is 0.`,
 			return a.refuse(l)
 		}
 		a.noteUnknown(l, q)
+		var hosts []explain.Host
+		for _, r := range l.Topology.Regions {
+			if r.Host != "" {
+				hosts = append(hosts, explain.Host{Region: r.Name, Name: r.Host})
+			}
+		}
 		e := explain.Explain(explain.Policy{
-			Set: l.Set, Table: l.Table, Places: l.Places, Bundle: l.Bundle.Digest(), Shown: l.Shown,
+			Set: l.Set, Table: l.Table, Places: l.Places, Bundle: l.Bundle.Digest(), Shown: l.Shown, Hosts: hosts,
 		}, q, formatVersion)
 		return a.emit(e, e.Text)
 	})

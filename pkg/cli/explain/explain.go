@@ -20,6 +20,7 @@ type Policy struct {
 	Places map[[2]string]policy.Pos // where each rule stands, by home and class
 	Bundle string                   // digest
 	Shown  func(file string) string // a policy file's path for people
+	Hosts  []Host                   // in the deployment's order
 }
 
 // Rule is where the rule stands.
@@ -47,11 +48,14 @@ type Explanation struct {
 	Class         string   `json:"class"`
 	Down          []string `json:"down"`
 	// Rule is null where no rule decided: a default denial.
-	Rule   *Rule   `json:"rule"`
+	Rule *Rule `json:"rule"`
+	// Open lists the class's routes that do not ask who is calling.
+	Open   []Open  `json:"open"`
 	Basis  []Basis `json:"basis"`
 	Policy string  `json:"policy"` // the table's digest
 	Bundle string  `json:"bundle"`
 
+	open        *Open // the answer, where no route of the class asks who is calling
 	status      int
 	title       string
 	whenDown    string
@@ -63,30 +67,44 @@ type Explanation struct {
 // Explain asks the policy and gathers the reasons. A question without an entry
 // is asked for the first that may take it.
 func Explain(p Policy, q residency.Query, version string) *Explanation {
+	e := &Explanation{
+		FormatVersion: version, Entry: q.Entry, Entries: []string{}, Home: q.Home, Class: q.Class,
+		Down: orEmpty(q.Down), Basis: []Basis{}, Policy: p.Table.Digest(), Bundle: p.Bundle,
+	}
+	var asks bool
+	if e.Open, asks = openRoutes(p, q); len(e.Open) > 0 && !asks {
+		e.takeOpen(p)
+		return e
+	}
 	if q.Entry == "" {
 		q.Entry = firstEntry(p.Table, q)
 	}
 	d := p.Table.Decide(q)
-	e := &Explanation{
-		FormatVersion: version, Allowed: d.Allowed(), Reason: string(d.Reason), Region: d.Region, Serve: orEmpty(d.Serve),
-		Entry: q.Entry, Entries: []string{}, Home: q.Home, Class: q.Class, Down: orEmpty(q.Down), Basis: []Basis{},
-		Policy: p.Table.Digest(), Bundle: p.Bundle, status: d.Reason.Status(), title: d.Reason.Title(),
-	}
+	e.Allowed, e.Reason, e.Region, e.Serve, e.Entry = d.Allowed(), string(d.Reason), d.Region, orEmpty(d.Serve), q.Entry
+	e.status, e.title = d.Reason.Status(), d.Reason.Title()
 	if d.Rule == nil {
 		return e
 	}
-	e.Serve, e.Entries = orEmpty(d.Rule.Serve), orEmpty(d.Rule.Entry)
-	e.cache, e.maxAge = d.Rule.Cache, d.Rule.MaxAge
-	if at, ok := p.Places[[2]string{q.Home, q.Class}]; ok {
-		e.Rule = &Rule{p.Shown(at.File), at.Line}
-	}
+	e.because(p, d.Rule)
 	if d.Allowed() {
 		e.whenDown = whenDown(p.Table, q, d)
 	}
-	if j := p.Set.Jurisdictions[q.Home]; j != nil {
-		e.Basis, e.enforcement = basisOf(p.Set, j, q.Class), j.Enforcement
-	}
 	return e
+}
+
+// because notes the rule that decided, and what stands behind it.
+func (e *Explanation) because(p Policy, r *residency.Rule) {
+	if r == nil {
+		return
+	}
+	e.Serve, e.Entries = orEmpty(r.Serve), orEmpty(r.Entry)
+	e.cache, e.maxAge = r.Cache, r.MaxAge
+	if at, ok := p.Places[[2]string{e.Home, e.Class}]; ok {
+		e.Rule = &Rule{p.Shown(at.File), at.Line}
+	}
+	if j := p.Set.Jurisdictions[e.Home]; j != nil {
+		e.Basis, e.enforcement = basisOf(p.Set, j, e.Class), j.Enforcement
+	}
 }
 
 // firstEntry is the entry of a question that names none: the serving region
@@ -137,23 +155,32 @@ func basisOf(set *policy.Set, j *policy.Jurisdiction, class string) []Basis {
 
 // Text writes it for people: the decision in one sentence, then the reasons.
 func (e *Explanation) Text(w io.Writer) {
-	who := fmt.Sprintf("%s data of users at home in %s", show.Line(e.Class), show.Line(e.Home))
-	if e.Allowed {
-		fmt.Fprintf(w, "ALLOWED  %s is served by %s, through %s.\n\n", who, e.Region, e.Entry)
-	} else {
-		fmt.Fprintf(w, "DENIED  %s is refused with %d %s: %s.\n\n", who, e.status, e.Reason, e.title)
-	}
+	e.head(w)
 	row := func(label, format string, args ...any) {
 		fmt.Fprintf(w, "  %-8s %s\n", label, show.Line(fmt.Sprintf(format, args...)))
 	}
-	row("who", "home %s", e.Home)
+	switch {
+	case e.open == nil:
+		row("who", "home %s", e.Home)
+	case e.open.Subject == residency.SubjectNone:
+		row("who", "anybody")
+	default:
+		row("who", "nobody is known yet: the homes of the host name decide")
+	}
 	row("what", "class %s", e.Class)
 	switch {
 	case len(e.Serve) > 0:
 		row("where", "served by %s", strings.Join(e.Serve, ", then "))
 		row("", "may enter through %s", orNone(e.Entries))
-	case e.Rule != nil:
+	case e.Rule != nil && e.open == nil:
 		row("where", "nowhere")
+	}
+	for i, o := range e.Open {
+		label := ""
+		if i == 0 {
+			label = "open"
+		}
+		row(label, "%s", o.row())
 	}
 	if e.cache != nil {
 		row("", "%s may be cached in %s for %s", strings.Join(e.cache.Fields, ", "), strings.Join(e.cache.Edges, ", "), show.Duration(e.cache.TTL))
@@ -170,8 +197,12 @@ func (e *Explanation) Text(w io.Writer) {
 	switch {
 	case e.Rule != nil:
 		row("why", "rule %s:%d", e.Rule.File, e.Rule.Line)
-	default:
+	case e.open == nil:
 		row("why", "default deny: no rule allows it")
+	case e.open.Subject == residency.SubjectNone:
+		row("why", "the deployment says that this class holds no personal data")
+	default:
+		row("why", "default deny: no host name stands for this home")
 	}
 	for _, b := range e.Basis {
 		switch {
@@ -188,6 +219,19 @@ func (e *Explanation) Text(w io.Writer) {
 	}
 	row("policy", "table %s", e.Policy)
 	row("", "bundle %s", e.Bundle)
+}
+
+// head is the decision in one sentence.
+func (e *Explanation) head(w io.Writer) {
+	who := fmt.Sprintf("%s data of users at home in %s", show.Line(e.Class), show.Line(e.Home))
+	switch {
+	case e.open != nil:
+		fmt.Fprintf(w, "%s\n\n", show.Line(e.open.headline(e.Home, e.Class)))
+	case e.Allowed:
+		fmt.Fprintf(w, "ALLOWED  %s is served by %s, through %s.\n\n", who, e.Region, e.Entry)
+	default:
+		fmt.Fprintf(w, "DENIED  %s is refused with %d %s: %s.\n\n", who, e.status, e.Reason, e.title)
+	}
 }
 
 func orNone(list []string) string {
