@@ -33,7 +33,8 @@ const (
 	CodeHostDisagrees = "DP2119" // warning: a host name's homes are served differently
 	CodeNoLaw         = "DP2120" // warning: no law file to check a mechanism against
 	CodeReviewDue     = "DP3101" // warning: transfer, jurisdiction or law file
-	CodeObserve       = "DP3102" // warning: enforced although the file says observe
+	// CodeReviewAhead is a warning from Compile and an error for new work: see Refuse.
+	CodeReviewAhead   = "DP3103"
 	CodeUnknownRegion = "DP4101" // error
 	CodeRegionCountry = "DP4103" // error: a region's country is not a country code
 	CodeNoBackend     = "DP4104" // warning
@@ -43,11 +44,13 @@ const (
 )
 
 // Refuse returns the problems as they count for new work (lint, apply): a lapsed
-// transfer is an error there. The argument is not changed.
+// transfer and a review that has not been yet are errors there. What is in force
+// is recompiled in spite of them, even by a clock that is wrong. The argument is
+// not changed.
 func Refuse(problems []policy.Problem) []policy.Problem {
 	out := make([]policy.Problem, len(problems))
 	for i, p := range problems {
-		if p.Code == CodeLapsed {
+		if p.Code == CodeLapsed || p.Code == CodeReviewAhead {
 			p.Severity = policy.Error
 		}
 		out[i] = p
@@ -78,7 +81,7 @@ var codeInfos = []policy.CodeInfo{
 	{Code: CodeHostDisagrees, Title: "a host name whose homes disagree", Page: "A class with the subject host is governed by the homes that the region of the host name serves first. Where they are served by different regions, nothing says whose home governs, and the request is refused as no-home."},
 	{Code: CodeNoLaw, Title: "a mechanism that was not checked", Page: "No law file applies to the jurisdiction, so nothing says whether the law knows the transfer's mechanism."},
 	{Code: CodeReviewDue, Title: "a review is overdue", Page: "The review date of a transfer, a jurisdiction or a law file has passed. Reviews warn; only until denies."},
-	{Code: CodeObserve, Title: "observe is not available", Page: "The policy is enforced although its file says observe."},
+	{Code: CodeReviewAhead, Title: "a review in the future", Page: "review.last says when the jurisdiction was last reviewed. A date that has not come anywhere on earth records no review, and would put off the next one."},
 	{Code: CodeUnknownRegion, Title: "an unknown region", Page: "Regions are defined in deployment.yaml. The fix names the nearest one."},
 	{Code: CodeRegionCountry, Title: "a region whose country is no country", Page: "A region lies in exactly one country; borders are judged by it."},
 	{Code: CodeNoBackend, Title: "a serving region without a backend", Page: "The region may serve the class but has no backend for its service: requests are refused as no-backend."},

@@ -129,7 +129,8 @@ var warningsMade = []edit{
 		CodeReviewDue, policy.Warning, 41, []string{"SA", "2026-11-23"}, nil},
 	{"law review overdue", func(s *policy.Set) { s.Laws["EU"].ReviewBy = now.AddDate(0, 0, -1) },
 		CodeReviewDue, policy.Warning, 2, []string{"law file EU"}, nil},
-	{"observe", func(s *policy.Set) { sa(s).Enforcement = "observe" }, CodeObserve, policy.Warning, 41, nil, nil},
+	{"review in the future", func(s *policy.Set) { sa(s).ReviewLast, sa(s).ReviewPos = now.Add(14*time.Hour+1), line(71) },
+		CodeReviewAhead, policy.Warning, 71, []string{"SA", "2026-11-2", "in the future"}, nil},
 	{"class without rule", func(s *policy.Set) { delete(sa(s).Rules, "profile") },
 		CodeNoRule, policy.Warning, 41, []string{"SA", "profile"}, []string{CodeUnused}},
 	{"carried class without rule", func(s *policy.Set) { delete(sa(s).Rules, "presence") },
@@ -243,6 +244,20 @@ func TestServingRegionLapses(t *testing.T) {
 	got := ruleOf(mustCompile(t, s, ending), "SA", "message")
 	if len(got.Serve) != 1 || got.Serve[0] != "me-riyadh" || len(got.LapsedServe) != 1 || got.LapsedServe[0] != "eu-frankfurt" {
 		t.Errorf("after the end: %+v", got)
+	}
+}
+
+// TestReviewOfToday: in the east a day begins before it does in UTC.
+func TestReviewOfToday(t *testing.T) {
+	s := sample()
+	sa(s).ReviewLast = now.Add(14 * time.Hour)
+	if _, problems := Compile(s, now); len(problems) > 0 {
+		t.Errorf("a review of today: %+v", problems)
+	}
+	sa(s).ReviewLast = now.AddDate(0, 0, 2)
+	r, problems := Compile(s, now)
+	if r == nil || policyErrors(problems) != 0 || policyErrors(Refuse(problems)) != 1 {
+		t.Errorf("a review to come must be an error for new work alone: %+v", problems)
 	}
 }
 

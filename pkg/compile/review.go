@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -73,11 +74,13 @@ func (b *builder) checkReviews(home string, j *policy.Jurisdiction) {
 			b.warn(c.Pos, CodeReviewDue, "review it and move reviewBy", "transfer %s of %s was to be reviewed by %s", c.ID, home, c.ReviewBy.UTC().Format(day))
 		}
 	}
+	// A day begins up to 14 hours earlier in the east than in UTC.
+	if j.ReviewLast.Sub(b.at) > 14*time.Hour {
+		b.warn(cmp.Or(j.ReviewPos, j.Pos), CodeReviewAhead, "set review.last to the day of the last review",
+			"review.last of %s is %s, in the future", home, j.ReviewLast.UTC().Format(day))
+	}
 	if next := j.ReviewLast.Add(j.ReviewEvery); j.ReviewEvery > 0 && b.overdue(next) {
 		b.warn(j.Pos, CodeReviewDue, "review it and set review.last", "%s was to be reviewed by %s", home, next.UTC().Format(day))
-	}
-	if j.Enforcement == "observe" {
-		b.warn(j.Pos, CodeObserve, "write enforcement: enforce", "%s: observe is not available; the policy is enforced", home)
 	}
 }
 

@@ -150,8 +150,6 @@ type Deployment struct {
 	DirectoryKind   string
 	DirectoryFile   string
 	Approvals       map[string][]string // loosen, emergencyDeny → roles
-	MaxPolicyAge    time.Duration
-	Today           map[string][]string // service → today's backends, for observe
 	Pos             Pos
 }
 
@@ -195,16 +193,16 @@ type Issuer struct {
 
 // Jurisdiction is the operator's choice for one home.
 type Jurisdiction struct {
-	Code         string
-	Owner        string
-	Laws         []Text
-	Enforcement  string // enforce, or observe with ObserveUntil
-	ObserveUntil time.Time
-	ReviewEvery  time.Duration
-	ReviewLast   time.Time
-	Rules        map[string]*Rule // by class, the defaults already merged in
-	Transfers    []*Transfer
-	Pos          Pos
+	Code        string
+	Owner       string
+	Laws        []Text
+	Enforcement string // enforce; Parse refuses observe
+	ReviewEvery time.Duration
+	ReviewLast  time.Time
+	ReviewPos   Pos              // of review; zero without one
+	Rules       map[string]*Rule // by class, the defaults already merged in
+	Transfers   []*Transfer
+	Pos         Pos
 }
 
 // Rule is what a jurisdiction says for one class, defaults merged in.

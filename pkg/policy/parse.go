@@ -96,6 +96,7 @@ type parser struct {
 	set      *Set
 	docs     []document
 	found    []string // own .yaml files that have no place in the layout
+	dirs     []string // own directories that are named like a policy file
 	current  string
 	problems []Problem
 
@@ -208,14 +209,20 @@ func (p *parser) list(fsys fs.FS, dir string, shipped bool) (names []string) {
 		case name == dir:
 			return nil
 		case strings.HasPrefix(path.Base(name), "."), d.IsDir() && dir == ".":
-			if d.IsDir() {
-				return fs.SkipDir
+			if !d.IsDir() {
+				return nil
+			}
+			if !shipped && isYAML(name) && path.Base(name)[0] != '.' {
+				p.dirs = append(p.dirs, name)
+			}
+			return fs.SkipDir
+		case d.IsDir():
+			if !shipped && isYAML(name) {
+				p.dirs = append(p.dirs, name)
 			}
 			return nil
-		case d.IsDir():
-			return nil
 		}
-		if ext := strings.ToLower(path.Ext(name)); ext == ".yaml" || ext == ".yml" {
+		if isYAML(name) {
 			names = append(names, name)
 		}
 		if len(names) > MaxFiles {
@@ -230,6 +237,12 @@ func (p *parser) list(fsys fs.FS, dir string, shipped bool) (names []string) {
 		p.add(Problem{Pos: Pos{p.place(dir, shipped), 1, 1}, Code: codes.Unreadable, Message: "this cannot be read: " + cause(err)})
 	}
 	return names
+}
+
+// isYAML tells whether a name ends like that of a YAML file.
+func isYAML(name string) bool {
+	ext := strings.ToLower(path.Ext(name))
+	return ext == ".yaml" || ext == ".yml"
 }
 
 // place is how problems name a file.
@@ -377,6 +390,10 @@ func (p *parser) check() {
 			fix = "rename it to end in .yaml"
 		}
 		p.add(Problem{Pos: Pos{name, 1, 1}, Code: codes.NotRead, Severity: Warning, Message: "this file is not read: it has no place in the layout", Fix: fix})
+	}
+	for _, name := range p.dirs {
+		p.add(Problem{Pos: Pos{name, 1, 1}, Code: codes.NotRead, Severity: Warning, Message: "this is a directory, and is not read as a policy file",
+			Fix: "make it a file, or rename it so that it does not end in " + path.Ext(name)})
 	}
 	if p.set.Deployment == nil {
 		if !slices.ContainsFunc(p.problems, func(x Problem) bool { return x.File == "deployment.yaml" && x.Severity == Error }) {

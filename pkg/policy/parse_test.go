@@ -81,7 +81,7 @@ func TestT24Refused(t *testing.T) {
 	if err != nil || len(archives) == 0 {
 		t.Fatal("no archives", err)
 	}
-	warnings := []string{"home-unquoted", "jwks-missing", "stray-file", "stray-yml", "stray-in-subdirectory", "review-after-end"}
+	warnings := []string{"home-unquoted", "jwks-missing", "stray-file", "stray-yml", "stray-in-subdirectory", "stray-directory", "not-carried-out", "review-after-end"}
 	var got strings.Builder
 	seen := map[string]bool{}
 	for _, name := range archives {
@@ -105,6 +105,9 @@ func TestT24Refused(t *testing.T) {
 			seen[p.Code] = true
 			if p.Line < 1 || p.Column < 1 || p.File == "" || p.Fix == "" {
 				t.Errorf("%s: problem without a place or a fix: %+v", short, p)
+			}
+			if p.Code == codes.Missing && strings.HasSuffix(p.Fix, ":") {
+				t.Errorf("%s: the fix shows no value: %+v", short, p)
 			}
 			if _, ok := ExplainCode(p.Code); !ok {
 				t.Errorf("%s: code %s is not explained", short, p.Code)
@@ -136,7 +139,7 @@ func TestParseAcceptsValid(t *testing.T) {
 		t.Errorf("a bundle would hold (-want +got):\n%s", diff)
 	}
 	d := set.Deployment
-	if d.Regions[0].Host != "sa.im.example.com" || d.MaxPolicyAge != 24*time.Hour || !d.ResponseHeaders || d.TrustDomain != "im.example.com" ||
+	if d.Regions[0].Host != "sa.im.example.com" || !d.ResponseHeaders || d.TrustDomain != "im.example.com" ||
 		!d.Issuers[0].Forward || len(d.Issuers[0].JWKS) == 0 || d.Classes[4].GRPCService != "im.v1.Messages" ||
 		d.Classes[1].Method != "POST" || d.Classes[1].Host != "login.example.com" || d.Classes[2].Service != "message" {
 		t.Errorf("deployment is read wrongly: %+v", d)

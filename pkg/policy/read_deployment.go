@@ -50,10 +50,24 @@ func (r *reader) deployment(root *object) {
 	if v := spec.Get("trustDomain"); v != nil {
 		d.TrustDomain, _ = r.Host(v, "trustDomain")
 	}
-	d.MaxPolicyAge = spec.Duration("maxPolicyAge", false)
-	d.Today = spec.Addresses("today")
+	r.notCarriedOut(spec)
 	spec.Done()
 	r.p.set.Deployment = d
+}
+
+// notCarriedOut checks the settings that change nothing in this version, and says
+// so: whoever wrote them relies on them.
+func (r *reader) notCarriedOut(spec *object) {
+	spec.Duration("maxPolicyAge", false)
+	if v := spec.Node.Get("maxPolicyAge"); v != nil {
+		r.Warn(v, codes.NotCarriedOut, "watch the metric domicile_policy_age_seconds, and remove it until then",
+			"this version does not enforce maxPolicyAge yet: proxies keep serving an old policy")
+	}
+	spec.Addresses("today")
+	if v := spec.Node.Get("today"); v != nil {
+		r.Warn(v, codes.NotCarriedOut, "remove it until then",
+			"this version does not use today yet: without observe, no request goes to the backends of today")
+	}
 }
 
 func (r *reader) directory(d *Deployment, dir *object) {
@@ -176,7 +190,7 @@ func (r *reader) match(c *ClassRoute, m *object) {
 	case count > 1:
 		r.Fail(m.Node, codes.Misplaced, "keep one, and write a second entry for the other", "match has more than one of path, pathPrefix, pathTemplate and grpcService")
 	case count == 0 && !m.Has("host"):
-		r.Fail(m.Node, codes.Missing, "add pathPrefix:, path:, pathTemplate: or grpcService:", "match says nothing of the path or the gRPC service")
+		r.Fail(m.Node, codes.Missing, "add pathPrefix:, path:, pathTemplate: or grpcService:, as in pathPrefix: /v1/messages", "match says nothing of the path or the gRPC service")
 	}
 }
 

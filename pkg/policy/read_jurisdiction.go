@@ -34,6 +34,7 @@ func (r *reader) jurisdiction(root *object) {
 	j.Laws = r.texts(spec.Texts("law", true, false, r.code(place.Law)))
 	r.enforcement(j, spec)
 	if v := spec.Object("review", false); v != nil {
+		j.ReviewPos = r.pos(v.Node)
 		j.ReviewEvery = v.Duration("every", true)
 		j.ReviewLast = v.Date("last", true)
 		v.Done()
@@ -72,8 +73,11 @@ func (r *reader) enforcement(j *Jurisdiction, spec *object) {
 	if e := spec.Choice("enforcement", false, "enforce", "observe"); e != "" {
 		j.Enforcement = e
 	}
-	j.ObserveUntil = spec.Date("observeUntil", false)
-	if j.Enforcement == "observe" {
+	spec.Date("observeUntil", false)
+	switch until := spec.Node.Get("observeUntil"); {
+	case j.Enforcement != "observe" && until != nil:
+		r.Fail(until, codes.Observe, "remove it", "observeUntil goes with observe, which is not available yet in this version: policies are always enforced")
+	case j.Enforcement == "observe":
 		r.Fail(spec.Node.Get("enforcement"), codes.Observe, "write enforce, or leave the jurisdiction out until it is to be enforced",
 			"observe is not available yet in this version: policies are always enforced")
 	}

@@ -41,7 +41,7 @@ func newReader(p *parser, doc document) *reader {
 			x.Severity = Warning
 		}
 		p.add(x)
-	}}
+	}, Example: func(in, field string) string { return example(doc, in, field) }}
 	return r
 }
 

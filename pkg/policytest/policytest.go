@@ -19,12 +19,6 @@ import (
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
-// CodeNotEvaluated marks a case in which no rule ran, so that nothing was tested.
-const CodeNotEvaluated = "DP5001"
-
-// CodeUnknownName marks a case that names something that does not exist.
-const CodeUnknownName = "DP5101"
-
 // Report is the outcome of all cases, in the order of files and cases.
 type Report struct {
 	Passed   int      `json:"passed"`

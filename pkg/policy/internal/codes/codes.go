@@ -45,12 +45,13 @@ const (
 	UnknownClass    = "DP2004" // a class that the deployment does not define
 	NoDeployment    = "DP2005" // no deployment
 	GroupTwice      = "DP2006" // one group defined twice
+	NotCarriedOut   = "DP2007" // a setting that this version does not carry out
 	ReviewAfterEnd  = "DP3001" // a review after the end
 	NoKeys          = "DP4001" // the key set of an issuer is missing
 	BadKeys         = "DP4002" // the key set of an issuer cannot be used
 	PrivateKey      = "DP4003" // a secret in a key set
 	Expectation     = "DP5002" // a test case that expects nothing, or two things
-	DenyReason      = "DP5002" // an unknown deny reason
+	DenyReason      = "DP5003" // an unknown deny reason
 	Internal        = "DP9001" // a bug of Domicile
 )
 
@@ -72,7 +73,7 @@ var infos = []Info{
 	{TooDeep, "the file nests too deeply or has too many keys", "Maps and lists nest at most 32 levels, and a file has at most 20,000 keys. No policy needs more; a hostile file would."},
 	{Documents, "more than one YAML document in a file", "Each file holds one document, so that what a file name says is what the file holds. Move the second one to a file of its own."},
 	{UnknownField, "a field that the schema does not have", "Unknown fields are errors: a misspelt field that is silently ignored would leave a rule out. The fix names the nearest known field."},
-	{Missing, "a required field is missing", "The schema needs this field here. Nothing is assumed in its place."},
+	{Missing, "a required field is missing", "The schema needs this field here. Nothing is assumed in its place. The fix shows what a value looks like; the value is yours to choose."},
 	{Shape, "a value of the wrong shape", "A list, a map or a single value was expected, and another stands there."},
 	{Kind, "the kind does not fit the file's place", "law/ holds kind Law, groups.yaml Groups, deployment.yaml Deployment, jurisdictions/ Jurisdiction, and *_test.yaml PolicyTest. A file in the wrong place would be read as something that it is not."},
 	{APIVersion, "an apiVersion that this version does not read", "Every file states apiVersion: domicile.dev/v1. A file of a later version may mean what this one does not know, so it is refused."},
@@ -85,7 +86,7 @@ var infos = []Info{
 	{Address, "a bad host name or address", "A host is a name without scheme, port or path; an address is host:port with a port from 1 to 65535, and IPv6 in brackets."},
 	{Empty, "an empty list or text", "The field is there and says nothing. Only serve: [] of a rule may be empty: it forbids the class."},
 	{Twice, "one name twice", "Two entries with one name leave open which of them counts. The message names both places."},
-	{NotRead, "a YAML file that is not read", "The file lies in the policy directory but has no place in its layout, so nothing in it counts. Warning only; move or rename it, lest somebody believe that it does."},
+	{NotRead, "a YAML file that is not read", "The file, or a directory that is named like one, lies in the policy directory but has no place in its layout, so nothing in it counts. Warning only; move or rename it, lest somebody believe that it does."},
 	{Path, "a bad path", "Paths of requests are absolute and normalised, without escapes; paths of files lie inside the policy directory."},
 	{Unreadable, "a file that cannot be read", "The file is there but could not be opened or read to its end. A policy is applied whole or not at all."},
 	{EmptyFile, "an empty file", "The file holds no document."},
@@ -95,10 +96,11 @@ var infos = []Info{
 	{TooManyProblems, "there are more problems than are shown", "One run reports at most 1,000 problems. Mend these first."},
 	{HomeTwice, "one home in two files", "All rules of a home stand in one file, so that whoever reads it has read them all."},
 	{LawTwice, "one law defined twice", "The library in the binary, or another file, already describes this law, and differently. A copy identical to the shipped one is accepted; a different one is not, because a citation must mean one text."},
-	{Observe, "observe is not available yet", "This version enforces every policy. It refuses enforcement: observe rather than accept the word and enforce all the same, or worse, not enforce."},
+	{Observe, "observe is not available yet", "This version enforces every policy. It refuses enforcement: observe, and observeUntil, rather than accept the word and enforce all the same, or worse, not enforce."},
 	{UnknownClass, "a class that the deployment does not define", "Classes are defined by the routes of deployment.yaml (class, and carries). A rule, transfer or test for another class would never apply."},
 	{NoDeployment, "no deployment", "A policy directory needs deployment.yaml: it says which regions, classes and issuers there are."},
 	{GroupTwice, "one group defined twice", "A group has one list of members. One that equals the shipped one is accepted; define others under names of their own."},
+	{NotCarriedOut, "a setting that this version does not carry out", "The setting is read and checked, and nothing happens because of it. Whoever relies on it would be wrong, so each of them is named. Warning only: it changes no decision."},
 	{ReviewAfterEnd, "a review after the end", "The transfer ends (until) before it is to be reviewed (reviewBy): the review would come too late. Warning only."},
 	{NoKeys, "the key set of an issuer is missing", "The file that jwks.file names does not exist, so no token of this issuer verifies: all of its users are refused. Warning only: the demo and other overlays bring keys of their own."},
 	{BadKeys, "the key set of an issuer cannot be used", "jwks.file must hold a JSON object with a list of keys as in RFC 7517."},

@@ -27,9 +27,14 @@ type Finding struct {
 }
 
 // Reader reads one file's tree. Report is called for each finding, in no order.
+// Example, which may be nil, gives a value for a required field that is missing:
+// in is what the field belongs to, as messages name it; "" when there is none.
 type Reader struct {
-	File   string
-	Report func(Finding)
+	File    string
+	Report  func(Finding)
+	Example func(in, field string) string
+
+	needed map[*node]bool // values of required fields: no fix may remove them
 }
 
 // Text is a scalar and where it stands.
@@ -91,14 +96,17 @@ func (r *Reader) Object(n *node, name string) *Object {
 
 // Get returns a field, or nil when it is absent. A field without a value is
 // reported and counts as absent.
-func (o *Object) Get(field string) *node {
+func (o *Object) Get(field string) *node { return o.get(field, "give it a value, or remove the line") }
+
+// get is Get with the fix for a field without a value.
+func (o *Object) get(field, fix string) *node {
 	o.known = append(o.known, field)
 	for _, f := range o.Node.Fields {
 		if f.Key.Value != field {
 			continue
 		}
 		if f.Value.Kind == yamlpos.Null {
-			o.r.Fail(f.Key, codes.NoValue, "give it a value, or remove the line", "%s of %s has no value", field, o.what)
+			o.r.Fail(f.Key, codes.NoValue, fix, "%s of %s has no value", field, o.what)
 			return nil
 		}
 		return f.Value
@@ -113,11 +121,34 @@ func (o *Object) Has(field string) bool {
 
 // Need is get for a required field.
 func (o *Object) Need(field string) *node {
-	v := o.Get(field)
-	if v == nil && !o.Has(field) {
-		o.r.Fail(o.Node, codes.Missing, fmt.Sprintf("add %s:", field), "%s has no %s", o.what, field)
+	fix, example := fmt.Sprintf("add %s:", field), ""
+	if o.r.Example != nil {
+		example = o.r.Example(o.what, field)
+	}
+	novalue := "give it a value"
+	if example != "" {
+		fix += fmt.Sprintf(", as in %s: %s", field, example)
+		novalue += fmt.Sprintf(", as in %s: %s", field, example)
+	}
+	v := o.get(field, novalue)
+	switch {
+	case v != nil:
+		if o.r.needed == nil {
+			o.r.needed = map[*node]bool{}
+		}
+		o.r.needed[v] = true
+	case !o.Has(field):
+		o.r.Fail(o.Node, codes.Missing, fix, "%s has no %s", o.what, field)
 	}
 	return v
+}
+
+// orRemove adds to a fix that the field may also go, unless it is required.
+func (r *Reader) orRemove(n *node, fix string) string {
+	if r.needed[n] {
+		return fix
+	}
+	return fix + ", or remove the field"
 }
 
 func (o *Object) Find(field string, required bool) *node {
@@ -165,7 +196,7 @@ func (r *Reader) Items(v *node, field string, emptyAllowed bool) []*node {
 		return nil
 	}
 	if len(v.Items) == 0 && !emptyAllowed {
-		r.Fail(v, codes.Empty, "name at least one, or remove the field", "%s is an empty list", field)
+		r.Fail(v, codes.Empty, r.orRemove(v, "name at least one"), "%s is an empty list", field)
 	}
 	return v.Items
 }
@@ -223,7 +254,7 @@ func (r *Reader) Text(n *node, what string) (string, bool) {
 	}
 	s := strings.TrimSpace(n.Value)
 	if s == "" {
-		r.Fail(n, codes.Empty, "write it, or remove the field", "%s is empty", what)
+		r.Fail(n, codes.Empty, r.orRemove(n, "write it"), "%s is empty", what)
 		return "", false
 	}
 	return s, true

@@ -1,0 +1,97 @@
+package policy
+
+import "fmt"
+
+// examples holds a value for each required field, by what the field belongs to,
+// so that a fix shows what to write. A key with the kind of the file goes before
+// one without it.
+var examples = map[string]string{
+	"the file.apiVersion": APIVersion,
+
+	kindJurisdiction + " the file.metadata": `{name: "SA"}`,
+	kindJurisdiction + " the file.spec":     `{law: ["SA"], classes: {message: {serve: [me-riyadh], entry: [me-riyadh]}}}`,
+	kindJurisdiction + " metadata.name":     `"SA"`,
+	kindJurisdiction + " spec.law":          `["SA"]`,
+	kindJurisdiction + " spec.classes":      `{message: {serve: [me-riyadh], entry: [me-riyadh]}}`,
+	"review.every":                          "90d",
+	"review.last":                           "2026-11-24",
+	"session.maxAge":                        "12h",
+	"cache.edges":                           "[eu-frankfurt]",
+	"cache.fields":                          "[displayName]",
+	"cache.ttl":                             "10m",
+	"transfer.id":                           "roaming",
+	"transfer.to":                           `["EEA"]`,
+	"transfer.classes":                      "[login]",
+	"transfer.for":                          "[entry]",
+	"transfer.mechanism":                    "scc",
+	"transfer.reference":                    `"contract 14"`,
+
+	kindDeployment + " the file.metadata": "{name: production}",
+	kindDeployment + " the file.spec":     "{regions: […], classes: […], issuers: […]}",
+	kindDeployment + " metadata.name":     "production",
+	"spec.regions":                        `[{name: me-riyadh, country: "SA"}]`,
+	kindDeployment + " spec.classes":      `[{class: message, match: {pathPrefix: /v1/messages}, subject: caller}]`,
+	"spec.issuers":                        `[{issuer: "https://id.example.com", jwks: {file: jwks.json}, audiences: [api], homeClaim: home, homes: ["SA"]}]`,
+	"directory.kind":                      "static",
+	"directory.file":                      "users.yaml",
+	"region.name":                         "me-riyadh",
+	"region.country":                      `"SA"`,
+	"class.class":                         "message",
+	"class.match":                         "{pathPrefix: /v1/messages}",
+	"class.subject":                       "caller",
+	"class.serve":                         "[me-riyadh]",
+	"issuer.issuer":                       `"https://id.example.com"`,
+	"issuer.jwks":                         "{file: jwks.json}",
+	"jwks.file":                           "jwks.json",
+	"issuer.audiences":                    "[api]",
+	"issuer.homeClaim":                    "home",
+	"issuer.homes":                        `["SA"]`,
+
+	kindLaw + " the file.metadata": `{name: "SA"}`,
+	kindLaw + " the file.spec":     `{title: "Personal Data Protection Law", localisation: {duty: conditional}, reviewBy: 2027-02-24}`,
+	kindLaw + " metadata.name":     `"SA"`,
+	kindLaw + " spec.title":        `"Personal Data Protection Law"`,
+	"spec.localisation":            "{duty: conditional}",
+	"localisation.duty":            "conditional",
+	"spec.reviewBy":                "2027-02-24",
+	"article.id":                   "pdpl-29",
+	"article.citation":             `"PDPL Art. 29"`,
+	"article.says":                 `"what the article says, in short"`,
+	"article.verified":             "published_page",
+	"mechanism.mechanism":          "scc",
+	"mechanism.citation":           `"PDPL Art. 29"`,
+	"mechanism.verified":           "published_page",
+	"retention.duty":               `"what the law says, in short"`,
+	"lawfulAccess.text":            `"what the law says, in short"`,
+
+	kindGroups + " the file.spec": `{groups: [{name: GULF, members: [{code: "SA"}]}]}`,
+	"spec.groups":                 `[{name: GULF, members: [{code: "SA"}]}]`,
+	"group.name":                  "GULF",
+	"group.members":               `[{code: "SA"}]`,
+	"member.code":                 `"SA"`,
+
+	kindTest + " the file.metadata": "{name: messages stay at home}",
+	kindTest + " metadata.name":     "messages stay at home",
+	"the file.cases":                `[{name: at home, home: "SA", class: message, entry: me-riyadh, expect: {allow: me-riyadh}}]`,
+	"case.name":                     "at home",
+	"case.home":                     `"SA"`,
+	"case.class":                    "message",
+	"case.entry":                    "me-riyadh",
+	"case.expect":                   "{allow: me-riyadh}",
+}
+
+// example is a value for a field, or "" when there is none.
+func example(doc document, in, field string) string {
+	switch in + "." + field {
+	case "the file.kind":
+		return doc.kind
+	case "spec.law": // the home's own, lest somebody copy the law of another
+		if name := doc.root.Get("metadata").Get("name"); name != nil && name.Value != "" {
+			return fmt.Sprintf("[%q]", name.Value)
+		}
+	}
+	if x := examples[doc.kind+" "+in+"."+field]; x != "" {
+		return x
+	}
+	return examples[in+"."+field]
+}

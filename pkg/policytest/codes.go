@@ -1,0 +1,41 @@
+package policytest
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/domicile-dev/domicile/pkg/compile"
+	"github.com/domicile-dev/domicile/pkg/policy"
+)
+
+// The codes of cases that test nothing. They are stable.
+const (
+	// CodeNotEvaluated marks a case in which no rule ran, so that nothing was tested.
+	CodeNotEvaluated = "DP5001"
+	// CodeUnknownName marks a case that names something that does not exist.
+	CodeUnknownName = "DP5101"
+)
+
+var codeInfos = []policy.CodeInfo{
+	{Code: CodeNotEvaluated, Title: "a case in which no rule ran", Page: "The case expects what a rule decides, and the request was refused before any rule was asked. It would pass whatever the rules say. Give it a class and an entry that reach a rule; only no-rule and no-class may be expected without one."},
+	{Code: CodeUnknownName, Title: "a case that names what does not exist", Page: "The case names a home, class, region or deny reason that the policy does not have, so it can test nothing. The message names the nearest one."},
+}
+
+// Codes explains every code that may be reported of a policy, sorted: those of
+// reading it (package policy), of compiling it (package compile) and of its
+// tests. Tests are the last of the three stages, so the table stands here.
+func Codes() []policy.CodeInfo {
+	all := slices.Concat(policy.Codes(), compile.Codes(), codeInfos)
+	slices.SortFunc(all, func(a, b policy.CodeInfo) int { return cmp.Compare(a.Code, b.Code) })
+	return all
+}
+
+// ExplainCode returns what is to be known about one of Codes.
+func ExplainCode(code string) (policy.CodeInfo, bool) {
+	all := Codes()
+	i, found := slices.BinarySearchFunc(all, code, func(c policy.CodeInfo, code string) int { return cmp.Compare(c.Code, code) })
+	if !found {
+		return policy.CodeInfo{}, false
+	}
+	return all[i], true
+}
