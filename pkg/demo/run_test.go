@@ -75,7 +75,7 @@ func TestTheWholeLifeOfADemo(t *testing.T) {
 	if got := list(t, w.tmp); len(got) != 0 {
 		t.Errorf("left behind: %v", got)
 	}
-	if !strings.Contains(w.stdout.String(), "curl -i http://127.0.0.1:") || !strings.Contains(w.stdout.String(), "served by") {
+	if !strings.Contains(w.stdout.String(), "export EU_FRANKFURT=http://127.0.0.1:") || !strings.Contains(w.stdout.String(), "served by") {
 		t.Errorf("no tour:\n%s", w.stdout.String())
 	}
 }
