@@ -73,6 +73,15 @@ const (
 	before     = 2
 )
 
+// Excerpt returns the lines of a file around a place, as Render shows them: each
+// ends in a newline. A line of more than 120 characters is cut to a window around
+// the place. It is "" where src has no such place.
+func Excerpt(src []byte, at Pos) string {
+	var b strings.Builder
+	excerpt(&b, strings.Split(string(src), "\n"), at)
+	return b.String()
+}
+
 // excerpt writes the line of a problem, two lines before it, and a caret under
 // the place, aligned by display width: Chinese takes two cells for each rune.
 func excerpt(b *strings.Builder, lines []string, p Pos) {

@@ -8,6 +8,23 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+func TestExcerpt(t *testing.T) {
+	src := []byte("\ufeffkind: Law\n" + strings.Repeat("ä", 200) + " bad\n")
+	for _, c := range []struct {
+		at   Pos
+		want string
+	}{
+		{Pos{"a", 1, 1}, "   1 | \ufffdkind: Law\n     | ^^^^^\n"},
+		{Pos{"a", 1, 8}, "   1 | \ufffdkind: Law\n     |        ^^^\n"},
+		{Pos{"a", 2, 202}, "   2 | " + strings.Repeat("ä", 59) + " bad\n     | " + strings.Repeat(" ", 60) + "^^^\n"},
+		{Pos{"a", 0, 1}, ""}, {Pos{"a", 1, 0}, ""}, {Pos{"a", 9, 1}, ""}, {Pos{"a", 1, 99}, ""},
+	} {
+		if diff := cmp.Diff(c.want, Excerpt(src, c.at)); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", c.at, diff)
+		}
+	}
+}
+
 func TestRender(t *testing.T) {
 	src := "spec:\n  law: [\"SA\"]\n  # 消息主存储\n  名: {serve: [\"me-riyadh\", ae-dubai]} \r\n"
 	long := strings.Repeat("x", 300) + " bad " + strings.Repeat("y", 300)
