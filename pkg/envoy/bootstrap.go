@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
@@ -139,7 +140,7 @@ func inlineManager(hcm *hcmv3.HttpConnectionManager, r *Resources) {
 }
 
 func (s BootstrapSpec) base() (*bootstrapv3.Bootstrap, error) {
-	admin, _, err := socketAddress(s.Admin)
+	admin, _, err := address.Socket(s.Admin)
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
@@ -188,7 +189,7 @@ func (s BootstrapSpec) controlPlane() (*clusterv3.Cluster, error) {
 		TransportSocket: &corev3.TransportSocket{
 			Name: "envoy.transport_sockets.tls",
 			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&tlsv3.UpstreamTlsContext{
-				Sni:              hostOf(s.XDS),
+				Sni:              address.Host(s.XDS),
 				CommonTlsContext: t.mutualTLS([]string{"h2"}, t.sanOf("-", "control")),
 			})},
 		},

@@ -2,10 +2,8 @@ package envoy
 
 import (
 	"fmt"
-	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +20,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
 )
 
 // protocol is what is spoken towards a backend, and along the whole way of a
@@ -93,6 +93,9 @@ func (t *translation) listCluster(d destination, peerProto protocol) string {
 	if peerProto == http1 {
 		name += "+h1"
 	}
+	if t.has(name) {
+		return name
+	}
 	var members []string
 	for _, r := range d.regions {
 		if r == t.region.Name {
@@ -127,6 +130,9 @@ func (t *translation) localCluster(service string, p protocol, checked bool) str
 		c.Name += "?checked"
 		c.HealthChecks = []*corev3.HealthCheck{tcpCheck()}
 	}
+	if t.has(c.Name) {
+		return c.Name
+	}
 	if p == http2 {
 		c.TypedExtensionProtocolOptions = t.protocolOptions(http2, false)
 	}
@@ -155,11 +161,14 @@ func (t *translation) peerCluster(region, service string, p protocol) string {
 		c.Name += "?" + service
 		c.HealthChecks = []*corev3.HealthCheck{peerCheck(service, p)}
 	}
+	if t.has(c.Name) {
+		return c.Name
+	}
 	c.TypedExtensionProtocolOptions = t.protocolOptions(p, true)
 	c.TransportSocket = &corev3.TransportSocket{
 		Name: "envoy.transport_sockets.tls",
 		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&tlsv3.UpstreamTlsContext{
-			Sni:              hostOf(to.Peer),
+			Sni:              address.Host(to.Peer),
 			CommonTlsContext: t.mutualTLS([]string{alpn}, t.sanOf(regexp.QuoteMeta(region), Gateway, Peer)),
 		})},
 	}
@@ -300,7 +309,7 @@ func (t *translation) setEndpoints(c *clusterv3.Cluster, hostPorts []string) {
 	kind := clusterv3.Cluster_STATIC
 	var list []*corev3.Address
 	for _, hp := range slices.Sorted(slices.Values(hostPorts)) {
-		a, ip, err := socketAddress(hp)
+		a, ip, err := address.Socket(hp)
 		if err != nil {
 			t.fail(fmt.Errorf("cluster %s: %w", c.GetName(), err))
 			return
@@ -312,27 +321,4 @@ func (t *translation) setEndpoints(c *clusterv3.Cluster, hostPorts []string) {
 	}
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: kind}
 	c.LoadAssignment = assignment(c.GetName(), list...)
-}
-
-func socketAddress(hostPort string) (a *corev3.Address, isIP bool, err error) {
-	i := strings.LastIndexByte(hostPort, ':')
-	if i <= 0 {
-		return nil, false, fmt.Errorf("address %q is not host:port", hostPort)
-	}
-	port, err := strconv.ParseUint(hostPort[i+1:], 10, 16)
-	if err != nil || port == 0 {
-		return nil, false, fmt.Errorf("address %q has no port between 1 and 65535", hostPort)
-	}
-	host := strings.Trim(hostPort[:i], "[]")
-	_, ipErr := netip.ParseAddr(host)
-	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
-		Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(port)},
-	}}}, ipErr == nil, nil
-}
-
-func hostOf(hostPort string) string {
-	if i := strings.LastIndexByte(hostPort, ':'); i > 0 {
-		return strings.Trim(hostPort[:i], "[]")
-	}
-	return hostPort
 }

@@ -23,6 +23,7 @@ package envoy
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -153,6 +154,8 @@ func (t *translation) digest() string {
 	return t.Table.Digest()
 }
 
+func (t *translation) has(cluster string) bool { return t.clusters[cluster] != nil }
+
 func (t *translation) addCluster(c *clusterv3.Cluster) { t.clusters[c.GetName()] = c }
 
 // fail keeps the first error; Translate returns it and no resources.
@@ -189,7 +192,7 @@ type Named struct {
 // ByType encodes the resources for xDS, by type URL, each list sorted by name.
 func (r *Resources) ByType() (map[string][]Named, error) {
 	out := map[string][]Named{ListenerType: {}, ClusterType: {}, RouteType: {}, ExtensionType: {}}
-	add := func(url, name string, m proto.Message) error {
+	err := r.each(func(url, name string, m proto.Message) error {
 		body, err := pack(m)
 		if err != nil {
 			return err
@@ -197,28 +200,27 @@ func (r *Resources) ByType() (map[string][]Named, error) {
 		sum := sha256.Sum256(body.GetValue())
 		out[url] = append(out[url], Named{name, hex.EncodeToString(sum[:16]), body})
 		return nil
-	}
-	for _, x := range r.Listeners {
-		if err := add(ListenerType, x.GetName(), x); err != nil {
-			return nil, err
+	})
+	return out, err
+}
+
+// each visits every resource, by type and name, until f fails.
+func (r *Resources) each(f func(url, name string, m proto.Message) error) error {
+	return errors.Join(
+		visit(ListenerType, r.Listeners, f), visit(ClusterType, r.Clusters, f),
+		visit(RouteType, r.Routes, f), visit(ExtensionType, r.Extensions, f))
+}
+
+func visit[T interface {
+	proto.Message
+	GetName() string
+}](url string, list []T, f func(url, name string, m proto.Message) error) error {
+	for _, x := range list {
+		if err := f(url, x.GetName(), x); err != nil {
+			return err
 		}
 	}
-	for _, x := range r.Clusters {
-		if err := add(ClusterType, x.GetName(), x); err != nil {
-			return nil, err
-		}
-	}
-	for _, x := range r.Routes {
-		if err := add(RouteType, x.GetName(), x); err != nil {
-			return nil, err
-		}
-	}
-	for _, x := range r.Extensions {
-		if err := add(ExtensionType, x.GetName(), x); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return nil
 }
 
 func sortByName[T interface{ GetName() string }](list []T) {

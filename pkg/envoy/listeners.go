@@ -5,12 +5,10 @@ import (
 	"strings"
 	"time"
 
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	healthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
@@ -23,9 +21,10 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/reply"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -65,8 +64,8 @@ func (t *translation) peerListener() *listenerv3.Listener {
 }
 
 // listener holds nothing of the policy: its bytes stay when the policy changes.
-func (t *translation) listener(name, address string, hcm *hcmv3.HttpConnectionManager, tls *tlsv3.DownstreamTlsContext) *listenerv3.Listener {
-	a, _, err := socketAddress(address)
+func (t *translation) listener(name, at string, hcm *hcmv3.HttpConnectionManager, tls *tlsv3.DownstreamTlsContext) *listenerv3.Listener {
+	a, _, err := address.Socket(at)
 	if err != nil {
 		t.fail(err)
 	}
@@ -97,7 +96,7 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 		}},
 		HttpFilters:                  []*hcmv3.HttpFilter{t.tokenFilterByECDS(), t.router()},
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		LocalReplyConfig:             t.localReplies("%METADATA(VIRTUAL_HOST:domicile:policy)%"),
+		LocalReplyConfig:             t.replies(reply.FromVirtualHost),
 		UseRemoteAddress:             wrapperspb.Bool(true),
 		NormalizePath:                wrapperspb.Bool(true),
 		MergeSlashes:                 true,
@@ -151,87 +150,18 @@ func fromADS() *corev3.ConfigSource {
 	}
 }
 
+func (t *translation) replies(policy string) *hcmv3.LocalReplyConfig {
+	out, err := reply.Config(policy)
+	if err != nil {
+		t.fail(err)
+	}
+	return out
+}
+
 func (t *translation) router() *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: "router", ConfigType: &hcmv3.HttpFilter_TypedConfig{
 		TypedConfig: t.pack(&routerv3.Router{SuppressEnvoyHeaders: true}),
 	}}
-}
-
-// localReplies types every answer that Envoy makes itself. Reason, class, home
-// and title come from the route's metadata, and the policy's digest from where
-// the argument says, so nothing of the policy stands in the listener.
-func (t *translation) localReplies(policy string) *hcmv3.LocalReplyConfig {
-	const (
-		badToken = `response.code_details.startsWith("jwt_authn_access_denied") && !response.code_details.startsWith("jwt_authn_access_denied{Jwt_is_missing")`
-		agentSay = `response.code_details == "ext_authz_denied"`
-		unasked  = `response.code_details.startsWith("ext_authz_error") || response.code_details.startsWith("rbac_access_denied") || ` +
-			`response.code_details.startsWith("route_not_found") || response.code_details.startsWith("route_configuration_not_found") || ` +
-			`response.code_details.startsWith("overload")`
-		unreadable = `response.code < 500 && response.code_details != "direct_response" && !response.code_details.startsWith("jwt_authn")`
-		elsewhere  = `response.code >= 500 && response.code_details != "direct_response"`
-	)
-	fromRoute := "%METADATA(ROUTE:domicile:reason)%"
-	agent := t.reply(agentSay, 0, "", policy)
-	agent.BodyFormatOverride = &corev3.SubstitutionFormatString{
-		ContentType: "application/problem+json",
-		Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
-			Specifier: &corev3.DataSource_InlineString{InlineString: "%LOCAL_REPLY_BODY%"},
-		}},
-	}
-	agent.HeadersToAdd = nil
-	return &hcmv3.LocalReplyConfig{
-		Mappers: []*hcmv3.ResponseMapper{
-			t.reply(badToken, 401, residency.BadToken, policy),
-			agent,
-			t.reply(unasked, 503, residency.NotDecidable, policy),
-			t.reply(unreadable, 400, residency.BadRequest, policy),
-			t.reply(elsewhere, 503, residency.RegionUnavailable, policy),
-			t.reply(`response.code >= 500`, 0, residency.Reason(fromRoute), policy),
-			t.reply(`true`, 0, residency.Reason(fromRoute), policy),
-		},
-		BodyFormat: problem(fromRoute, "%METADATA(ROUTE:domicile:title)%", policy),
-	}
-}
-
-// reply maps the local replies for which a CEL expression is true.
-func (t *translation) reply(when string, status uint32, why residency.Reason, policy string) *hcmv3.ResponseMapper {
-	m := &hcmv3.ResponseMapper{
-		Filter: &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{
-			ExtensionFilter: &accesslogv3.ExtensionFilter{
-				Name: "cel",
-				ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{
-					TypedConfig: t.pack(&celv3.ExpressionFilter{Expression: when}),
-				},
-			},
-		}},
-		HeadersToAdd: []*corev3.HeaderValueOption{setHeader("x-domicile-reason", string(why))},
-	}
-	if status != 0 {
-		m.StatusCode = wrapperspb.UInt32(status)
-		m.BodyFormatOverride = problem(string(why), why.Title(), policy)
-	}
-	if status >= 500 || when == `response.code >= 500` {
-		m.HeadersToAdd = append(m.HeadersToAdd, setHeader("retry-after", "5"))
-	}
-	return m
-}
-
-// problem is the body of RFC 9457.
-func problem(reason, title, policy string) *corev3.SubstitutionFormatString {
-	s := &structpb.Struct{Fields: map[string]*structpb.Value{}}
-	for k, v := range map[string]string{
-		"status": "%RESPONSE_CODE%", "title": title, "reason": reason,
-		"class":  "%METADATA(ROUTE:domicile:class)%",
-		"home":   "%METADATA(ROUTE:domicile:home)%",
-		"policy": policy,
-	} {
-		s.Fields[k] = structpb.NewStringValue(v)
-	}
-	return &corev3.SubstitutionFormatString{
-		ContentType:     "application/problem+json",
-		OmitEmptyValues: true,
-		Format:          &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: s},
-	}
 }
 
 // liveCluster asks for the pair of cluster and internal listener through which
@@ -280,7 +210,7 @@ func (t *translation) guardCluster(r residency.Route, target string, d destinati
 		CodecType:            hcmv3.HttpConnectionManager_AUTO,
 		HttpFilters:          []*hcmv3.HttpFilter{t.agentFilter(), t.router()},
 		UpgradeConfigs:       []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		LocalReplyConfig:     t.localReplies("%REQ(" + policyHeader + ")%"),
+		LocalReplyConfig:     t.replies("%REQ(" + policyHeader + ")%"),
 		NormalizePath:        wrapperspb.Bool(true),
 		StreamIdleTimeout:    durationpb.New(0),
 		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{AllowConnect: true},

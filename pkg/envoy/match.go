@@ -27,11 +27,11 @@ const (
 // is looked at. Envoy itself refuses or normalises the rest (escaped slashes,
 // dot segments, double slashes, NUL, underscores in header names).
 const (
-	// Path parameters, backslashes, fragments and doubly escaped bytes: backends
-	// differ in how they read them (CVE-2026-73551, CVE-2026-73553).
-	oddPath = `[^?]*(?:[;\\#]|%(?:25|2[eEfF]|3[bB]|5[cC]|00)|[^\x21-\x7e]).*`
-	// Two hosts, user information, spaces, a trailing dot, an empty port.
-	oddHost = `.*[,@/\\?#% ].*|.*\.(?::[0-9]*)?|.*:|:.*|`
+	// Path parameters, backslashes, fragments, doubly and wrongly escaped bytes:
+	// backends differ in how they read them (CVE-2026-73551, CVE-2026-73553).
+	oddPath = `[^?]*(?:(?:[;\\#]|%(?:25|2[eEfF]|3[bB]|5[cC]|00|[^0-9a-fA-F]|[0-9a-fA-F][^0-9a-fA-F])|[^\x21-\x7e]).*|%[0-9a-fA-F]?)`
+	// Two hosts, user information, spaces, a trailing dot.
+	oddHost = `.*[,@/\\?#% ].*|.*\.(?::[0-9]*)?|:.*|`
 	// A second token where we do not look for one: another part could.
 	tokenShape     = `eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`
 	tokenInQuery   = `[^?]*\?(?:.*[&;])?[^=&]*=` + tokenShape + `(?:[&;].*)?`
@@ -102,7 +102,7 @@ func hostRegex(hosts ...string) string {
 	for i, h := range hosts {
 		quoted[i] = regexp.QuoteMeta(h)
 	}
-	return `(?i)(?:` + strings.Join(quoted, "|") + `)(?::[0-9]+)?`
+	return `(?i)(?:` + strings.Join(quoted, "|") + `)(?::[0-9]*)?`
 }
 
 // matchPredicate is routeMatch for the matcher tree, where :path still has its query.

@@ -3,6 +3,7 @@ package envoy
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -10,39 +11,26 @@ import (
 // Render writes resources as one JSON document with stable bytes: listeners,
 // clusters, routes and extensions, each a list in the order of their names.
 func Render(r *Resources) ([]byte, error) {
-	doc := map[string][]json.RawMessage{"listeners": {}, "clusters": {}, "routes": {}, "extensions": {}}
-	add := func(kind string, m proto.Message) error {
+	kinds := map[string]string{ListenerType: "listeners", ClusterType: "clusters", RouteType: "routes", ExtensionType: "extensions"}
+	doc := map[string][]json.RawMessage{}
+	for _, kind := range kinds {
+		doc[kind] = []json.RawMessage{}
+	}
+	err := r.each(func(url, _ string, m proto.Message) error {
 		body, err := JSON(m)
-		doc[kind] = append(doc[kind], body)
+		doc[kinds[url]] = append(doc[kinds[url]], body)
 		return err
-	}
-	for _, x := range r.Listeners {
-		if err := add("listeners", x); err != nil {
-			return nil, err
-		}
-	}
-	for _, x := range r.Clusters {
-		if err := add("clusters", x); err != nil {
-			return nil, err
-		}
-	}
-	for _, x := range r.Routes {
-		if err := add("routes", x); err != nil {
-			return nil, err
-		}
-	}
-	for _, x := range r.Extensions {
-		if err := add("extensions", x); err != nil {
-			return nil, err
-		}
-	}
-	raw, err := json.Marshal(doc)
+	})
 	if err != nil {
 		return nil, err
 	}
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		return nil, fmt.Errorf("encode resources: %w", err)
+	}
 	var out bytes.Buffer
 	if err := json.Indent(&out, raw, "", "  "); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("indent resources: %w", err)
 	}
 	out.WriteByte('\n')
 	return out.Bytes(), nil

@@ -19,13 +19,16 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/reply"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
 const (
-	shortTimeout = 60 * time.Second
-	idleTimeout  = time.Hour // of a long-lived stream
-	metadataKey  = "domicile"
+	// shortLife bounds a request that is not long-lived, its body included, so that
+	// none that began under yesterday's policy goes on for long. Envoy's time-out
+	// alone begins when the body has ended.
+	shortLife   = 30 * time.Second
+	idleTimeout = time.Hour // of a long-lived stream
 )
 
 // view is one reading of the table: a gateway or sidecar decides for users at
@@ -83,7 +86,7 @@ func (t *translation) acceptedHosts() []string {
 func (t *translation) virtualHost(name string, domains []string, m *xdsmatcherv3.Matcher) *routev3.VirtualHost {
 	vh := &routev3.VirtualHost{
 		Name: name, Domains: domains, Matcher: m,
-		Metadata: metadata(map[string]string{"policy": t.digest()}),
+		Metadata: metadata(map[string]string{reply.Policy: t.digest()}),
 	}
 	if t.Topology.Expose {
 		vh.ResponseHeadersToAdd = []*corev3.HeaderValueOption{setHeader("x-domicile-policy", t.digest())}
@@ -103,6 +106,7 @@ func (v view) decisions(anyHost bool) *xdsmatcherv3.Matcher {
 	}
 	branches := append([]branch{
 		{odd, v.refuseUnseen(residency.BadRequest)},
+		{v.strayUpgrade(), v.refuseUnseen(residency.BadRequest)},
 		{v.secondIdentity(), v.refuseUnseen(residency.TwoIdentities)},
 	}, v.openBranches()...)
 	homes := map[string]*xdsmatcherv3.Matcher_OnMatch{}
@@ -117,6 +121,28 @@ func (v view) decisions(anyHost bool) *xdsmatcherv3.Matcher {
 		homes[home] = nested(v.exact(issuerHeader, issuers, v.takeRoute(v.deny(anyPath(), residency.IssuerNotEntitled, "", ""))))
 	}
 	return v.exact(homeHeader, homes, nested(first(branches, nested(v.homeless()))))
+}
+
+// strayUpgrade is true for an upgrade that is not to a long-lived class: it would
+// not run where it can be closed. A route's own setting does not do it, since the
+// first walk's route decides about upgrades.
+func (v view) strayUpgrade() *predicate {
+	var short, long []*predicate
+	for _, r := range v.Table.Routes() {
+		switch p := v.matchPredicate(r.Match); {
+		case !r.LongLived:
+			short = append(short, p)
+		case len(short) > 0:
+			long = append(long, and(p, not(or(short...))))
+		default:
+			long = append(long, p)
+		}
+	}
+	upgrade := v.header("upgrade", ".+")
+	if len(long) == 0 {
+		return upgrade
+	}
+	return and(upgrade, not(or(long...)))
 }
 
 // secondIdentity is true for a request with two Authorization values, or with a
@@ -163,7 +189,7 @@ func (v view) openBranches() []branch {
 func (v view) openRoute(i int, r residency.Route) *xdsmatcherv3.Matcher_OnMatch {
 	if r.Subject == residency.SubjectNone {
 		return v.takeOpen(v.cell(anyPath(), r, "none", "", func(*residency.Table, string) residency.Decision {
-			return residency.Everywhere(r.Serve)
+			return residency.Everywhere(v.nearest(r.Serve))
 		}))
 	}
 	var hosts []branch
@@ -184,6 +210,15 @@ func (v view) openRoute(i int, r residency.Route) *xdsmatcherv3.Matcher_OnMatch 
 		hosts = append(hosts, branch{v.header(":authority", hostRegex(names...)), v.takeOpen(routes)})
 	}
 	return nested(first(hosts, v.takeRoute(v.withoutToken(v.deny(anyPath(), residency.NoHome, r.Class, "")))))
+}
+
+// nearest serves a request without personal data where it came in, if that
+// region is named: what it carries all the same need not travel.
+func (v view) nearest(serve []string) []string {
+	if slices.Contains(serve, v.region.Name) {
+		return []string{v.region.Name}
+	}
+	return serve
 }
 
 // takeOpen takes routes on which nobody has to say who is calling.
@@ -278,7 +313,7 @@ func (t *translation) sessions(route *routev3.Route, r residency.Route, rule *re
 	for i := range shares {
 		v := cloneRoute(route)
 		age := rule.MaxAge - rule.MaxAge/8*time.Duration(i)/(shares-1)
-		v.GetRoute().MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: durationpb.New(age)}
+		v.GetRoute().MaxStreamDuration = longest(age)
 		if left := shares - i; left > 1 {
 			v.Match.RuntimeFraction = &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{
 				Numerator: uint32(1_000_000 / left), Denominator: typev3.FractionalPercent_MILLION,
@@ -287,6 +322,10 @@ func (t *translation) sessions(route *routev3.Route, r residency.Route, rule *re
 		out = append(out, v)
 	}
 	return out
+}
+
+func longest(d time.Duration) *routev3.RouteAction_MaxStreamDuration {
+	return &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: durationpb.New(d)}
 }
 
 // forward is a route to the first of the serving regions that can serve.
@@ -301,10 +340,10 @@ func (t *translation) forward(m *routev3.RouteMatch, r residency.Route, owner, h
 	if r.Match.GRPCService != "" {
 		d.proto = http2
 	}
-	action := &routev3.RouteAction{Timeout: durationpb.New(shortTimeout)}
+	action := &routev3.RouteAction{Timeout: durationpb.New(shortLife), MaxStreamDuration: longest(shortLife)}
 	var cluster string
 	if r.LongLived {
-		action.Timeout, action.IdleTimeout = durationpb.New(0), durationpb.New(idleTimeout)
+		action.Timeout, action.IdleTimeout, action.MaxStreamDuration = durationpb.New(0), durationpb.New(idleTimeout), nil
 		cluster = t.liveCluster(owner, r, d)
 	} else {
 		cluster = t.routeCluster(d)
@@ -323,6 +362,9 @@ func (t *translation) forward(m *routev3.RouteMatch, r residency.Route, owner, h
 	action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: cluster}
 	if len(reachable) == 1 && reachable[0] == t.region.Name {
 		route.RequestHeadersToRemove = t.lastHopRemovals()
+	}
+	if r.Subject == residency.SubjectNone { // nobody's data, so nobody's credentials
+		route.RequestHeadersToRemove = []string{entryHeader, "authorization", "cookie"}
 	}
 	if t.Topology.Expose {
 		route.ResponseHeadersToAdd = t.shown(home, reachable)
@@ -396,12 +438,12 @@ func (t *translation) deny(m *routev3.RouteMatch, why residency.Reason, class, h
 }
 
 func (t *translation) explain(why residency.Reason, class, home string) *corev3.Metadata {
-	fields := map[string]string{"reason": string(why), "title": why.Title()}
+	fields := map[string]string{reply.Reason: string(why), reply.Title: why.Title()}
 	if class != "" {
-		fields["class"] = class
+		fields[reply.Class] = class
 	}
 	if home != "" {
-		fields["home"] = home
+		fields[reply.Home] = home
 	}
 	return metadata(fields)
 }
@@ -411,7 +453,7 @@ func metadata(fields map[string]string) *corev3.Metadata {
 	for k, v := range fields {
 		s.Fields[k] = structpb.NewStringValue(v)
 	}
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{metadataKey: s}}
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{reply.Namespace: s}}
 }
 
 // streamID names a class route for its long-lived sessions, by meaning, not by

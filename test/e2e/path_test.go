@@ -74,7 +74,7 @@ func TestT09_OneCanonicalHost(t *testing.T) {
 	for region, r := range l.ready.Regions {
 		for host, status := range map[string]int{
 			"sa.im.example.com": 200, "SA.IM.EXAMPLE.COM": 200, "sa.im.example.com:443": 200, "127.0.0.1": 200,
-			"sa.im.example.com:": 400,
+			"sa.im.example.com:": 200,
 			"sa.im.example.com.": 400, "user@sa.im.example.com": 400, "sa.im.example.com,tr.im.example.com": 400,
 			"evil.example": 400, "sа.im.example.com": 400, "xn--s-7sb.im.example.com": 400, "": 400,
 			"sa.im.example.com/x": 400, "sa.im.example.com#x": 400, "sa.im.example.com:99999999": 400,

@@ -129,7 +129,7 @@ func trustDomain(top *topology.Topology) string {
 }
 
 // HostRegex is the regular expression of a host name: a host is the same with a port, and in any case.
-func HostRegex(h string) string { return `(?i)` + regexp.QuoteMeta(h) + `(:[0-9]+)?` }
+func HostRegex(h string) string { return `(?i)` + regexp.QuoteMeta(h) + `(:[0-9]*)?` }
 
 func tableMethods(t *residency.Table) []string {
 	var out []string
