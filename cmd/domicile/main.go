@@ -9,5 +9,5 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(demo.Command(), demo.BackendCommand(), demo.EtcdCommand()))
+	os.Exit(cli.Main(demo.Command(cli.ShowPolicy), demo.BackendCommand(), demo.EtcdCommand()))
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -104,6 +105,17 @@ func (a *app) lintOutput(l *local) error {
 		}
 		fmt.Fprintln(w)
 	})
+}
+
+// ShowPolicy writes what keeps a policy directory from being published, for
+// commands of other packages. Dir is its path as people typed it.
+func ShowPolicy(w io.Writer, dir string, fsys fs.FS, problems []policy.Problem, leaks []leakcheck.Finding) {
+	l := &local{Place: show.Place{FS: fsys}}
+	if dir != "" {
+		l.Dir = shownDir(dir)
+	}
+	errs := slices.DeleteFunc(slices.Clone(problems), func(q policy.Problem) bool { return q.Severity != policy.Error })
+	l.Text(w, append(errs, leakProblems(leaks)...))
 }
 
 // leakProblems gives leaks the form of problems: they lie in no file, since it

@@ -19,8 +19,8 @@ import (
 )
 
 // Command is `domicile demo` with its subcommands.
-func Command() *cobra.Command {
-	var o Options
+func Command(show Show) *cobra.Command {
+	o := Options{Show: show}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run three regions on this machine",
@@ -60,7 +60,7 @@ func tokenCommand() *cobra.Command {
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if q.Claims, err = parseClaims(claims); err != nil {
-				return &exitError{2, err}
+				return &exitError{exitUsage, err}
 			}
 			token, err := Token(cmd.Context(), q)
 			if err == nil {
@@ -73,7 +73,7 @@ func tokenCommand() *cobra.Command {
 	cmd.Flags().StringVar(&q.User, "user", "", "`user` id")
 	cmd.Flags().StringVar(&q.Home, "home", "", "`home` jurisdiction, such as SA")
 	cmd.Flags().StringArrayVar(&claims, "claim", nil, "`k=v`: a further claim, as a string; k:=v for JSON; may be repeated")
-	cmd.Flags().DurationVar(&q.TTL, "ttl", time.Hour, "how `long` the token is good for")
+	cmd.Flags().DurationVar(&q.TTL, "ttl", time.Hour, "`duration` for which the token is good")
 	require(cmd, "dir", "user")
 	return cmd
 }
@@ -171,7 +171,7 @@ func parseClaims(list []string) (map[string]any, error) {
 // noArgs refuses positional arguments as a usage error.
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return &exitError{2, fmt.Errorf("unexpected argument %q", args[0])}
+		return &exitError{exitUsage, fmt.Errorf("unexpected argument %q", args[0])}
 	}
 	return nil
 }
@@ -181,7 +181,7 @@ func require(cmd *cobra.Command, names ...string) {
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		for _, name := range names {
 			if cmd.Flags().Lookup(name).Value.String() == "" {
-				return &exitError{2, fmt.Errorf("--%s is required", name)}
+				return &exitError{exitUsage, fmt.Errorf("--%s is required", name)}
 			}
 		}
 		return nil

@@ -26,7 +26,7 @@ var envoyVersionLine = regexp.MustCompile(`version: [0-9a-f]+/([0-9]+\.[0-9]+\.[
 func FindEnvoy(ctx context.Context, binaries string) (string, error) {
 	if path := os.Getenv("ENVOY_BIN"); path != "" {
 		if _, err := exec.LookPath(path); err != nil {
-			return "", &exitError{2, fmt.Errorf("find envoy: ENVOY_BIN: %w", err)}
+			return "", &exitError{exitUsage, fmt.Errorf("find envoy: ENVOY_BIN: %w", err)}
 		}
 		return filepath.Abs(path)
 	}
@@ -42,7 +42,7 @@ func FindEnvoy(ctx context.Context, binaries string) (string, error) {
 	if _, err := exec.LookPath(cached); err == nil {
 		return cached, nil
 	}
-	return "", &exitError{2, fmt.Errorf("find envoy: no Envoy %sx%s: run `make build`, which fetches it to %s, or set ENVOY_BIN", envoyMinor, found, cached)}
+	return "", &exitError{exitUsage, fmt.Errorf("find envoy: no Envoy %sx%s: run `make build`, which fetches it to %s, or set ENVOY_BIN", envoyMinor, found, cached)}
 }
 
 func versionOf(ctx context.Context, path string) (string, error) {
@@ -82,7 +82,7 @@ func findPrograms(ctx context.Context, dir, envoy string) (programs, error) {
 	for name, to := range map[string]*string{"domicile": &p.self, "domicile-control": &p.control, "domicile-agent": &p.agent} {
 		*to = filepath.Join(dir, name)
 		if _, err := exec.LookPath(*to); err != nil {
-			return programs{}, &exitError{2, fmt.Errorf("find programs: %s is not in %s: run `make build`", name, dir)}
+			return programs{}, &exitError{exitUsage, fmt.Errorf("find programs: %s is not in %s: run `make build`", name, dir)}
 		}
 	}
 	if p.envoy == "" {

@@ -54,21 +54,27 @@ type ReadyBackend struct {
 func Load(dir string) (*Ready, error) {
 	data, err := os.ReadFile(filepath.Join(dir, fileReady))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &exitError{2, fmt.Errorf("no demo is ready in %s: start one with domicile demo --dir %s", dir, dir)}
+		return nil, &exitError{exitUsage, fmt.Errorf("no demo is ready in %s: start one with domicile demo --dir %s", dir, dir)}
 	}
 	if err != nil {
-		return nil, &exitError{2, fmt.Errorf("read demo: %w", err)}
+		return nil, &exitError{exitUsage, fmt.Errorf("read demo: %w", err)}
 	}
 	var r Ready
 	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, &exitError{1, fmt.Errorf("read demo %s: %w", dir, err)}
+		return nil, &exitError{exitFindings, fmt.Errorf("read demo %s: %w", dir, err)}
 	}
 	return &r, nil
 }
 
-// exitError is an error with the exit code that the contract gives it: 1
-// something is wrong with what was given, 2 usage or a path that cannot be
-// opened, 4 unreachable.
+// The exit codes of the command line that a demo has use for. Package exit of the
+// command line holds them all; a service does not import it.
+const (
+	exitFindings    = 1 // something is wrong with what was given, or with a process
+	exitUsage       = 2 // a wrong command line, or a path that cannot be opened
+	exitUnreachable = 4
+)
+
+// exitError is an error with the exit code that the contract gives it.
 type exitError struct {
 	code int
 	err  error

@@ -16,6 +16,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/bundle"
 	"github.com/domicile-dev/domicile/pkg/demo/supervise"
 	"github.com/domicile-dev/domicile/pkg/identity"
+	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/policies"
@@ -35,16 +36,23 @@ type Options struct {
 	Policies string
 	Out      io.Writer // the tour
 	Err      io.Writer // progress and problems
+	// Show writes what is wrong with the policies; nil keeps it untold.
+	Show Show
 	// Binaries is the directory of domicile, domicile-control and domicile-agent;
 	// "" for that of the running program. Envoy is a path; "" to find one.
 	Binaries, Envoy string
 }
+
+// Show writes what was found in a policy directory for people. Dir is its path as
+// it was given, "" for the shipped one.
+type Show func(w io.Writer, dir string, fsys fs.FS, problems []policy.Problem, leaks []leakcheck.Finding)
 
 // demo is one run.
 type demo struct {
 	Options
 	programs
 	*plan
+	fsys    fs.FS // the policies
 	release *release.Release
 	place   *place
 	ports   supervise.Ports
@@ -62,7 +70,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	if d.place, err = openPlace(o.Dir); err != nil {
-		return &exitError{2, err}
+		return &exitError{exitUsage, err}
 	}
 	defer func() { err = errors.Join(err, d.place.close()) }()
 	defer d.ports.Release()
@@ -72,6 +80,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	d.sup = supervise.New(d.place.path(dirLogs), func(s string) { fmt.Fprintln(d.Err, "demo:", s) })
 	// Deferred last, so the processes are gone before their files are.
 	defer func() { err = errors.Join(err, d.sup.Stop()) }()
+	defer context.AfterFunc(ctx, d.sup.Ending)()
 
 	ready, err := d.start(ctx)
 	if err != nil {
@@ -89,45 +98,37 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // check finds out what can be wrong before anything is made.
 func (d *demo) check(ctx context.Context) error {
-	var fsys fs.FS = policies.Library()
+	d.fsys = policies.Library()
 	if d.Policies != "" {
 		fi, err := os.Stat(d.Policies)
 		if err == nil && !fi.IsDir() {
 			err = fmt.Errorf("%s is not a directory", d.Policies)
 		}
 		if err != nil {
-			return &exitError{2, fmt.Errorf("read policies: %w", err)}
+			return &exitError{exitUsage, fmt.Errorf("read policies: %w", err)}
 		}
-		fsys = os.DirFS(d.Policies)
+		d.fsys = os.DirFS(d.Policies)
 	}
 	if d.ReadyFile != "" {
 		abs, err := filepath.Abs(d.ReadyFile)
 		if err != nil {
-			return &exitError{2, fmt.Errorf("ready file: %w", err)}
+			return &exitError{exitUsage, fmt.Errorf("ready file: %w", err)}
 		}
 		d.ReadyFile = abs
 	}
-	d.release = release.Build(release.Input{FS: fsys, At: time.Now(), Strict: true})
-	for _, p := range d.release.Problems {
-		if p.Severity == policy.Error {
-			d.problem(p)
-		}
-	}
-	for _, l := range d.release.Leaks {
-		fmt.Fprintln(d.Err, l)
-	}
+	d.release = release.Build(release.Input{FS: d.fsys, At: time.Now(), Strict: true})
 	if !d.release.Publishable() {
-		return &exitError{1, errors.New("the policies cannot be published; `domicile lint` says more")}
+		d.show(d.release.Problems, d.release.Leaks)
+		return &exitError{exitFindings, errors.New("the policies cannot be published; `domicile lint` says more")}
 	}
 	var err error
 	d.programs, err = findPrograms(ctx, d.Binaries, d.Envoy)
 	return err
 }
 
-func (d *demo) problem(p policy.Problem) {
-	fmt.Fprintf(d.Err, "%s:%d:%d: %s %s: %s\n", p.File, p.Line, p.Column, p.Severity, p.Code, p.Message)
-	if p.Fix != "" {
-		fmt.Fprintf(d.Err, "    fix: %s\n", p.Fix)
+func (d *demo) show(problems []policy.Problem, leaks []leakcheck.Finding) {
+	if d.Show != nil {
+		d.Show(d.Err, d.Policies, d.fsys, problems, leaks)
 	}
 }
 
@@ -163,7 +164,7 @@ func (d *demo) prepare() (err error) {
 	// A ready file of an earlier demo would be taken for ours.
 	if old, err := os.ReadFile(d.ReadyFile); err == nil && isReady(old) {
 		if err := os.Remove(d.ReadyFile); err != nil {
-			return &exitError{2, fmt.Errorf("remove old ready file: %w", err)}
+			return &exitError{exitUsage, fmt.Errorf("remove old ready file: %w", err)}
 		}
 	}
 	return nil
@@ -188,7 +189,7 @@ func (d *demo) announce(r *Ready) error {
 		return nil
 	}
 	if err := writeFile(d.ReadyFile, data, 0o644); err != nil {
-		return &exitError{2, err}
+		return &exitError{exitUsage, err}
 	}
 	return nil
 }

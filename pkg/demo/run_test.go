@@ -5,7 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +25,8 @@ import (
 	"github.com/lestrrat-go/jwx/v3/jwt"
 
 	"github.com/domicile-dev/domicile/pkg/identity"
+	"github.com/domicile-dev/domicile/pkg/leakcheck"
+	"github.com/domicile-dev/domicile/pkg/policy"
 )
 
 func TestTheWholeLifeOfADemo(t *testing.T) {
@@ -153,6 +159,12 @@ func testTokens(t *testing.T, w *whole) {
 		t.Error("a token without --home has a home claim")
 	}
 	everyAgent(404)
+	// An agent that lives and does not get to know is an error.
+	deaf := httptest.NewServer(http.NotFoundHandler())
+	defer deaf.Close()
+	if err := awaitAgent(t.Context(), deaf.URL, hash, true); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("an agent that does not get to know: %v", err)
+	}
 	// A dead agent holds nobody up for long, nor does a dead control plane.
 	for _, r := range w.ready.Regions {
 		if err := syscall.Kill(r.PIDs.Agent, syscall.SIGKILL); err != nil {
@@ -240,7 +252,15 @@ func TestBrokenPoliciesLeaveNothing(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	var stderr bytes.Buffer
-	err := Run(t.Context(), Options{Dir: dir, Policies: broken, Out: io.Discard, Err: &stderr})
+	show := func(w io.Writer, dir string, fsys fs.FS, problems []policy.Problem, _ []leakcheck.Finding) {
+		if _, err := fs.Stat(fsys, "deployment.yaml"); err != nil || dir != broken {
+			t.Errorf("problems of %s: %v", dir, err)
+		}
+		for _, p := range problems {
+			fmt.Fprintf(w, "%s:%d\n", p.File, p.Line)
+		}
+	}
+	err := Run(t.Context(), Options{Dir: dir, Policies: broken, Out: io.Discard, Err: &stderr, Show: show})
 	if code(err) != 1 || !strings.Contains(stderr.String(), "deployment.yaml:") {
 		t.Errorf("broken policies: %v (code %d)\n%s", err, code(err), stderr.String())
 	}

@@ -53,11 +53,11 @@ func (d *demo) start(ctx context.Context) (*Ready, error) {
 	}()
 	if dead := d.sup.Dead(); dead != nil && errors.Is(err, errDead) {
 		d.sup.Tail(d.Err, dead.Name)
-		return nil, &exitError{1, fmt.Errorf("start demo: %s has ended: %s", dead.Name, dead.How())}
+		return nil, &exitError{exitFindings, fmt.Errorf("start demo: %s has ended: %s", dead.Name, dead.How())}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		d.sup.Tail(d.Err, "control")
-		return nil, &exitError{4, fmt.Errorf("start demo: %s is not ready after %v", what, readyTimeout)}
+		return nil, &exitError{exitUnreachable, fmt.Errorf("start demo: %s is not ready after %v", what, readyTimeout)}
 	}
 	if err != nil {
 		return nil, err
@@ -258,11 +258,9 @@ func (d *demo) post(ctx context.Context, target string, archive []byte) (again b
 		Problems []policy.Problem `json:"problems"`
 	}
 	if json.Unmarshal(body, &rejected) == nil {
-		for _, p := range rejected.Problems {
-			d.problem(p)
-		}
+		d.show(rejected.Problems, nil)
 	}
-	return false, &exitError{1, fmt.Errorf("apply policies: status %d: %s: %s", resp.StatusCode, rejected.Title, rejected.Detail)}
+	return false, &exitError{exitFindings, fmt.Errorf("apply policies: status %d: %s: %s", resp.StatusCode, rejected.Title, rejected.Detail)}
 }
 
 // within formats a duration for people.

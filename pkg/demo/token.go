@@ -9,8 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/domicile-dev/domicile/pkg/agent"
 	"github.com/domicile-dev/domicile/pkg/identity"
@@ -31,11 +32,11 @@ type TokenRequest struct {
 
 // Token makes a token and enters the user in the demo's directory, or removes
 // the user from it when there is no home. It returns when every agent that is
-// alive knows. It asks the agents and nobody else, so it works while the control
+// alive knows, and an error when one does not get to know. It asks the agents and nobody else, so it works while the control
 // plane is dead.
 func Token(ctx context.Context, q TokenRequest) (string, error) {
 	if q.User == "" {
-		return "", &exitError{2, errors.New("make token: the user is empty")}
+		return "", &exitError{exitUsage, errors.New("make token: the user is empty")}
 	}
 	if q.TTL == 0 {
 		q.TTL = time.Hour
@@ -46,22 +47,29 @@ func Token(ctx context.Context, q TokenRequest) (string, error) {
 	}
 	m, err := openMint(q.Dir)
 	if err != nil {
-		return "", &exitError{2, err}
+		return "", &exitError{exitUsage, err}
 	}
 	token, err := m.token(q.User, q.Home, q.Claims, time.Now(), q.TTL)
 	if err != nil {
-		return "", &exitError{2, err}
+		return "", &exitError{exitUsage, err}
 	}
 	hash, err := enter(q.Dir, q.User, q.Home)
 	if err != nil {
-		return "", &exitError{1, err}
+		return "", &exitError{exitFindings, err}
 	}
-	var wg sync.WaitGroup
-	for _, r := range ready.Regions {
-		wg.Go(func() { awaitAgent(ctx, r.Agent, hash, q.Home != "") })
+	var g errgroup.Group
+	for name, r := range ready.Regions {
+		g.Go(func() error {
+			if err := awaitAgent(ctx, r.Agent, hash, q.Home != ""); err != nil {
+				return &exitError{exitFindings, fmt.Errorf("enter user: agent of %s: %w", name, err)}
+			}
+			return nil
+		})
 	}
-	wg.Wait()
-	return token, ctx.Err()
+	if err := g.Wait(); err != nil {
+		return "", err
+	}
+	return token, nil
 }
 
 // enter writes the directory's entry of a user and returns the user's hash.
@@ -90,37 +98,51 @@ func readHashKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-// awaitAgent returns when the agent knows the change, or after agentTimeout: a
-// dead agent must not hold up the others' users.
-func awaitAgent(ctx context.Context, url, hash string, listed bool) {
-	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
+// awaitAgent returns when the agent knows the change, or after agentTimeout. A
+// dead agent must not hold up the others' users and is no error; one that answers
+// and does not know would refuse the user, or still serve one who was removed.
+func awaitAgent(parent context.Context, url, hash string, listed bool) error {
+	ctx, cancel := context.WithTimeout(parent, agentTimeout)
 	defer cancel()
 	want := http.StatusNotFound
 	if listed {
 		want = http.StatusOK
 	}
-	poll(ctx, func() bool {
+	last := 0 // its last answer; 0: none
+	known := poll(ctx, func() bool {
 		code, err := getStatus(ctx, url+"/v1/directory/"+hash)
+		if err == nil || ctx.Err() == nil { // time that runs out says nothing of the agent
+			last = code
+		}
 		return err == nil && code == want
 	})
+	switch {
+	case known:
+		return nil
+	case parent.Err() != nil:
+		return parent.Err()
+	case last != 0:
+		return fmt.Errorf("it does not know the change after %v, and answers %d", agentTimeout, last)
+	}
+	return nil
 }
 
 // Cert writes cert.pem, key.pem and ca.pem of a node of the demo to out.
 func Cert(dir, node, out string) error {
 	id, err := identity.ParseID(node)
 	if err != nil {
-		return &exitError{2, err}
+		return &exitError{exitUsage, err}
 	}
 	a, err := identity.LoadAuthority(filepath.Join(dir, dirAuthority))
 	if err != nil {
-		return &exitError{2, err}
+		return &exitError{exitUsage, err}
 	}
 	p, err := a.Issue(id, identity.Options{})
 	if err != nil {
-		return &exitError{1, err}
+		return &exitError{exitFindings, err}
 	}
 	if err := p.Save(out); err != nil {
-		return &exitError{2, err}
+		return &exitError{exitUsage, err}
 	}
 	return nil
 }

@@ -28,6 +28,10 @@ const (
 	killTimeout = 2 * time.Second
 )
 
+// newsAfter is how long a child's end waits to be reported. Ctrl-C reaches the
+// whole process group at once, and a child may be gone before Ending is called.
+const newsAfter = 300 * time.Millisecond
+
 // Child is one process.
 type Child struct {
 	Name string
@@ -74,6 +78,9 @@ type Supervisor struct {
 	orders chan order
 	idle   chan struct{} // closed when the starting thread has ended
 
+	ending  chan struct{} // closed by Ending
+	endOnce sync.Once
+
 	mu       sync.Mutex
 	children []*Child
 	stopping bool
@@ -87,7 +94,7 @@ type order struct {
 // New returns a supervisor that keeps its children's output in a directory, as
 // NAME.log, and reports a child's unexpected end. Stop it.
 func New(logs string, report func(string)) *Supervisor {
-	s := &Supervisor{logs: logs, report: report, orders: make(chan order), idle: make(chan struct{})}
+	s := &Supervisor{logs: logs, report: report, orders: make(chan order), idle: make(chan struct{}), ending: make(chan struct{})}
 	go s.startAll()
 	return s
 }
@@ -137,19 +144,23 @@ func (s *Supervisor) Start(name, path string, args ...string) (*Child, error) {
 func (s *Supervisor) wait(c *Child, cmd *exec.Cmd) {
 	c.err = cmd.Wait()
 	close(c.done)
-	// Ctrl-C reaches the whole process group at once: give this process a moment
-	// to learn of it before a child's end counts as news.
-	time.Sleep(300 * time.Millisecond)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.stopping {
+	news := time.NewTimer(newsAfter)
+	defer news.Stop()
+	select {
+	case <-s.ending:
+	case <-news.C:
 		s.report(fmt.Sprintf("%s (pid %d) has ended: %s; it is not restarted. Its log: %s", c.Name, c.PID, c.How(), filepath.Join(s.logs, c.Name+".log")))
 	}
 }
 
+// Ending says that all is about to be stopped: a child that ends is no news from
+// now on. It is safe to call more than once; Stop calls it.
+func (s *Supervisor) Ending() { s.endOnce.Do(func() { close(s.ending) }) }
+
 // Stop ends all children, by SIGTERM and then by SIGKILL, and returns when none
 // is left. It is safe to call twice.
 func (s *Supervisor) Stop() error {
+	s.Ending()
 	s.mu.Lock()
 	first := !s.stopping
 	s.stopping = true
