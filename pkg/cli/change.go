@@ -85,7 +85,7 @@ a warning, where domicile test fails.`,
 		Example: `  domicile apply policies --control https://control.example.com:8443 \
     --cert me.pem --key me-key.pem --ca ca.pem -m "TR: messages stay home"
   domicile apply policies --dir /tmp/demo --wait 5s`,
-		Args: args("DIR"),
+		Args: args("DIR"), ValidArgsFunction: directories,
 	}
 	r.flags(cmd)
 	b.flags(cmd)

@@ -67,7 +67,11 @@ func Run(ctx context.Context, env Env, more ...*cobra.Command) (code int) {
 	}()
 	a := &app{Env: env}
 	root := a.root()
+	for _, c := range more {
+		a.guard(c)
+	}
 	root.AddCommand(more...)
+	a.cobraCommands(root)
 	root.SetArgs(env.Args)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
@@ -105,14 +109,17 @@ Start with "domicile demo", or with "domicile lint policies".`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
 			}
-			return unknownCommand(cmd, args[0])
+			return cmd.Help()
 		},
 	}
 	root.PersistentFlags().StringVar(&a.output, "output", "text", "form of the result: text, json or yaml")
 	root.PersistentFlags().StringVar(&a.lang, "lang", "", "language of messages: en (zh-CN is not translated yet)")
+	complete(root, "output", "text", "json", "yaml")
+	complete(root, "lang", "en", "zh-CN")
+	root.RunE = a.run(root.RunE)
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		a.lintCommand(), a.testCommand(), a.renderCommand(), a.explainCommand(), a.verifyCommand(),
@@ -126,19 +133,26 @@ Start with "domicile demo", or with "domicile lint policies".`,
 // that the command knows besides text, json and yaml.
 func (a *app) run(body func(*cobra.Command, []string) error, forms ...string) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		all := append([]string{"text", "json", "yaml"}, forms...)
-		if !slices.Contains(all, a.output) {
-			return usage(cmd, "--output %q is not one of %s", a.output, strings.Join(all, ", "))
-		}
-		switch a.lang {
-		case "", "en":
-		case "zh-CN":
-			fmt.Fprintln(a.Err, "note: messages are not translated into zh-CN yet; they stay in English")
-		default:
-			return usage(cmd, "--lang %q is not one of en, zh-CN", a.lang)
+		if err := a.globals(cmd, append([]string{"text", "json", "yaml"}, forms...)); err != nil {
+			return err
 		}
 		return body(cmd, args)
 	}
+}
+
+// globals judges the global flags of a command that knows these forms.
+func (a *app) globals(cmd *cobra.Command, forms []string) error {
+	if !slices.Contains(forms, a.output) {
+		return usage(cmd, "--output %q is not one of %s", a.output, strings.Join(forms, ", "))
+	}
+	switch a.lang {
+	case "", "en":
+	case "zh-CN":
+		fmt.Fprintln(a.Err, "note: messages are not translated into zh-CN yet; they stay in English")
+	default:
+		return usage(cmd, "--lang %q is not one of en, zh-CN", a.lang)
+	}
+	return nil
 }
 
 // args accepts exactly these positional arguments, named for the message.

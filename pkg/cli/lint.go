@@ -42,7 +42,7 @@ new work must not rely on them.`,
 		Example: `  domicile lint policies
   domicile lint policies --output sarif >domicile.sarif
   domicile lint policies --output json | jq '.problems[] | {file, line, code}'`,
-		Args: args("DIR"),
+		Args: args("DIR"), ValidArgsFunction: directories,
 	}
 	j.flags(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {

@@ -44,7 +44,7 @@ included, which no other Envoy trusts: good for a look, not for service.`,
 		Example: `  domicile render policies --node eu-frankfurt/gateway
   domicile render policies --node eu-frankfurt/gateway --bootstrap \
     --node-cert cert.pem --node-key key.pem --ca ca.pem >envoy.json`,
-		Args: args("DIR"),
+		Args: args("DIR"), ValidArgsFunction: directories,
 	}
 	j.flags(cmd)
 	f := cmd.Flags()

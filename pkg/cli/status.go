@@ -10,11 +10,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/health"
 	"github.com/domicile-dev/domicile/pkg/cli/remote"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/control"
-	"github.com/domicile-dev/domicile/pkg/policy"
-	"github.com/domicile-dev/domicile/pkg/xds"
 )
 
 type statusResult struct {
@@ -121,7 +120,7 @@ func (a *app) statusText(w io.Writer, s control.Status) {
 		fmt.Fprintf(w, "store    DOES NOT ANSWER for %s: %s\n", a.age(s.Store.Since), show.Line(s.Store.Error))
 	}
 	if f := s.Refused; f != nil {
-		fmt.Fprintf(w, "refused  sequence %d, bundle %s, for %s: %s\n", f.Sequence, show.Digest(f.Bundle), a.age(f.Since), show.Line(refusal(f)))
+		fmt.Fprintf(w, "refused  sequence %d, bundle %s, for %s: %s\n", f.Sequence, show.Digest(f.Bundle), a.age(f.Since), show.Line(health.Why(f)))
 	}
 	fmt.Fprintln(w)
 	if len(s.Proxies) == 0 {
@@ -132,9 +131,9 @@ func (a *app) statusText(w io.Writer, s control.Status) {
 	for _, p := range s.Proxies {
 		runs := orDash(show.Digest(p.Table))
 		switch {
-		case runsPolicy(s, p):
+		case health.Runs(s, p):
 			runs += " (current)"
-		case hasNoPlace(s, p):
+		case health.HasNoPlace(s, p):
 			runs = "none: has no place in this policy"
 		}
 		connected := "no"
@@ -151,42 +150,11 @@ func (a *app) statusText(w io.Writer, s control.Status) {
 	}
 }
 
-// runsPolicy tells whether a proxy has acknowledged the policy in force. Synced
-// alone says only that it runs what it was told, and that may be nothing.
-func runsPolicy(s control.Status, p xds.Proxy) bool {
-	return s.Policy != nil && p.State == xds.Synced && p.Table == s.Policy.Table && p.Target == s.Policy.Table
-}
-
-// hasNoPlace tells whether a proxy is emptied, or is being: no part of the policy
-// in force is for its region and role.
-func hasNoPlace(s control.Status, p xds.Proxy) bool {
-	return s.Policy != nil && p.Target == "" && !p.ConnectedSince.IsZero()
-}
-
-func refusal(f *control.Refusal) string {
-	switch {
-	case f.Error != "":
-		return f.Error
-	case len(f.Problems) > 0:
-		return f.Problems[0].Message
-	case len(f.Leaks) > 0:
-		return "leak: " + f.Leaks[0].String()
-	}
-	return "no reason given"
-}
-
 func orDash(s string) string {
 	if s == "" {
 		return "-"
 	}
 	return s
-}
-
-// finding is one line of check.
-type finding struct {
-	State   string `json:"state"` // ok, warn, fail
-	Message string `json:"message"`
-	Fix     string `json:"fix,omitempty"`
 }
 
 func (a *app) checkCommand() *cobra.Command {
@@ -215,10 +183,10 @@ around the Envoys; domicile verify judges one Envoy by itself.`,
 		if err != nil {
 			return err
 		}
-		list := judgeStatus(s, a.Now())
+		list := health.Judge(s, a.Now())
 		v := struct {
 			versioned
-			Checks []finding `json:"checks"`
+			Checks []health.Finding `json:"checks"`
 		}{v1(), list}
 		counts := map[string]int{}
 		for _, f := range list {
@@ -241,52 +209,4 @@ around the Envoys; domicile verify judges one Envoy by itself.`,
 		return nil
 	})
 	return cmd
-}
-
-// announced is how long before a transfer ends people hear of it.
-const announced = 30 * 24 * time.Hour
-
-func judgeStatus(s control.Status, now time.Time) []finding {
-	var out []finding
-	add := func(ok bool, good, bad, fix string) {
-		if ok {
-			out = append(out, finding{"ok", good, ""})
-		} else {
-			out = append(out, finding{"fail", bad, fix})
-		}
-	}
-	add(s.Policy != nil, "a policy is in force", "no policy is in force: everything is refused", "domicile apply DIR")
-	bad := ""
-	if s.Refused != nil {
-		bad = fmt.Sprintf("sequence %d was refused: %s", s.Refused.Sequence, refusal(s.Refused))
-	}
-	add(s.Refused == nil, "it is the newest policy", bad, "domicile rollback, or apply a corrected policy")
-	add(s.Store.Connected, "the policy store answers", "the policy store does not answer: "+s.Store.Error, "look at etcd; what is in force stays in force meanwhile")
-	if s.Policy != nil {
-		if b := s.Policy.NextBoundary; b != nil && b.Sub(now) < announced {
-			out = append(out, finding{"warn", "a transfer ends or a group changes at " + b.UTC().Format(time.RFC3339), "domicile lint DIR names it"})
-		}
-		for _, q := range s.Policy.Warnings {
-			if q.Severity == policy.Warning {
-				out = append(out, finding{"warn", fmt.Sprintf("%s: %s", show.Place{}.Position(q.Pos), q.Message), q.Fix})
-			}
-		}
-	}
-	for _, p := range s.Proxies {
-		since := p.Since.UTC().Format(time.RFC3339)
-		bad, fix := fmt.Sprintf("%s is %s since %s", p.ID, p.State, since), "look at that Envoy's log; domicile status --watch shows its progress"
-		switch {
-		case p.Error != nil:
-			bad += ": " + p.Error.Detail
-		case hasNoPlace(s, p):
-			bad, fix = p.ID+" has no place in this policy: it refuses everything", "name its region in the deployment again (domicile rollback), or stop that Envoy"
-		case p.State == xds.Synced:
-			bad = fmt.Sprintf("%s runs another policy since %s", p.ID, since)
-		}
-		add(runsPolicy(s, p), fmt.Sprintf("%s runs it", p.ID), bad, fix)
-	}
-	if len(s.Proxies) == 0 {
-		out = append(out, finding{"warn", "no proxy is connected", "start an Envoy with a bootstrap of this deployment"})
-	}
-	return out
 }

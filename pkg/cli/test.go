@@ -30,7 +30,7 @@ A directory without any test fails; domicile apply warns of it and goes on.`,
 		Example: `  domicile test policies
   domicile test policies --min-coverage 100
   domicile test policies --output junit >policy-tests.xml`,
-		Args: args("DIR"),
+		Args: args("DIR"), ValidArgsFunction: directories,
 	}
 	j.flags(cmd)
 	cmd.Flags().IntVar(&coverage, "min-coverage", 0, "least share of rules that the cases must reach, in percent")

@@ -40,13 +40,7 @@ func usage(cmd *cobra.Command, format string, args ...any) error {
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {
-	var known []string
-	for _, c := range cmd.Commands() {
-		if c.IsAvailableCommand() {
-			known = append(known, c.Name())
-		}
-	}
-	return usage(cmd, "unknown command %q%s", name, didYouMean(name, known, ""))
+	return usage(cmd, "unknown command %q%s", name, didYouMean(name, names(cmd), ""))
 }
 
 // flagError adds a suggestion to what the flag parser says.
