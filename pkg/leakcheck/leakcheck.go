@@ -37,6 +37,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/configdump"
 	_ "github.com/domicile-dev/domicile/pkg/leakcheck/internal/extensions" // what Any can hold
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/fields"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
@@ -55,6 +56,19 @@ type Config struct {
 	Extensions []*corev3.TypedExtensionConfig
 }
 
+// FromConfigDump reads the answer of an Envoy's admin endpoint
+// /config_dump?include_eds: everything active or warming, static or dynamic.
+// Listeners that only drain take no new request and are left out. node is the
+// Node.id of the Envoy.
+//
+// An error means that the dump, or something in it, cannot be judged: JSON that
+// is no dump, a type or field that this version does not know, or a route table
+// that a listener uses and the dump does not hold.
+func FromConfigDump(dump []byte) (c Config, node string, err error) {
+	read, node, err := configdump.Read(dump)
+	return Config(read), node, err
+}
+
 // The codes of findings.
 const (
 	RegionNotAllowed = "region-not-allowed" // a region that the rule does not list
@@ -68,6 +82,7 @@ const (
 	PeerUnproved     = "peer-unproved"      // a peer whose certificate is not checked
 	HeaderTrust      = "header-trust"       // a trusted header that a client can write
 	TokenUnproved    = "token"              // a token that is not checked as the topology says
+	Endless          = "endless"            // a stream that no policy change can end
 	AgentBypassed    = "agent"              // a route that must ask the agent and does not
 	NotJudged        = "not-judged"         // configuration outside the closed set
 )

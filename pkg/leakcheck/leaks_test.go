@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -33,6 +34,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -179,6 +181,18 @@ func routeLeaks() []leak {
 			tree.TreeType = &xdsmatcherv3.Matcher_MatcherTree_CustomMatch{CustomMatch: xdsTyped(&emptypb.Empty{})}
 		}}, NotJudged},
 		{"unknown action", plan{vh: func(_ string, vh *routev3.VirtualHost) { vh.Matcher.OnNoMatch = act(&emptypb.Empty{}) }}, NotJudged},
+		{"a stream without an end", inList("gateway", "DE", func(r []*routev3.Route) []*routev3.Route {
+			r[0].GetRoute().MaxStreamDuration = nil
+			return r
+		}), Endless},
+		{"a stream of an hour", inList("gateway", "DE", func(r []*routev3.Route) []*routev3.Route {
+			r[0].GetRoute().MaxStreamDuration.MaxStreamDuration = durationpb.New(time.Hour)
+			return r
+		}), Endless},
+		{"long-lived streams straight to the backend", inList("gateway", "DE", func(r []*routev3.Route) []*routev3.Route {
+			r[1].GetRoute().ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: "message@eu"}
+			return r
+		}), Endless},
 		{"agent not asked for a user in the path", inList("gateway", "DE", func(r []*routev3.Route) []*routev3.Route {
 			r[3].TypedPerFilterConfig["authz"] = unasked()
 			return r

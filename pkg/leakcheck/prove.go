@@ -3,6 +3,7 @@ package leakcheck
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
@@ -87,8 +88,17 @@ func (w *managerWalk) actionHits(where string, r routeIn) []hit {
 	return out
 }
 
+// mostOpen is how long a stream may last that no listener's removal can end.
+const mostOpen = time.Minute
+
 // provePlaces judges where a route leads, whoever's request it is.
 func (w *managerWalk) provePlaces(r routeIn, hits []hit) {
+	if age := r.GetRoute().GetMaxStreamDuration().GetMaxStreamDuration().AsDuration(); (age <= 0 || age > mostOpen) && !w.closable(r.GetRoute().GetCluster()) {
+		w.report(Finding{
+			Code: Endless, Where: r.where, Home: r.home, Region: hits[0].region, Cluster: hits[0].cluster, Endpoint: hits[0].endpoint,
+			Message: "a stream may last for ever here, and no internal listener of its own stands behind it to be removed",
+		})
+	}
 	for _, h := range hits {
 		f := Finding{Where: r.where, Home: r.home, Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint}
 		switch {

@@ -238,6 +238,51 @@ func (k *checker) internalHits(l *listenerv3.Listener) []hit {
 	return out
 }
 
+// closable tells whether all streams of a cluster run through an internal listener
+// that passes bytes on: removing it ends them.
+func (k *checker) closable(cluster string) bool {
+	if k.open[cluster] || len(k.clusters[cluster]) == 0 {
+		return false
+	}
+	k.open[cluster] = true
+	defer delete(k.open, cluster)
+	for _, c := range k.clusters[cluster] {
+		for _, group := range c.GetLoadAssignment().GetEndpoints() {
+			for _, e := range group.GetLbEndpoints() {
+				i := e.GetEndpoint().GetAddress().GetEnvoyInternalAddress()
+				if i == nil || slices.ContainsFunc(k.internal[i.GetServerListenerName()], func(l *listenerv3.Listener) bool { return !k.passes(l) }) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// passes tells whether a listener is such a one, or leads to one in all its routes.
+func (k *checker) passes(l *listenerv3.Listener) bool {
+	for _, chain := range chains(l) {
+		for _, f := range chain.GetFilters() {
+			m, _ := f.GetTypedConfig().UnmarshalNew()
+			if _, ok := m.(*tcpproxyv3.TcpProxy); ok {
+				continue
+			}
+			cfg, ok := m.(*hcmv3.HttpConnectionManager)
+			if !ok {
+				return false
+			}
+			for _, vh := range cfg.GetRouteConfig().GetVirtualHosts() {
+				for _, r := range vh.GetRoutes() {
+					if r.GetRoute() != nil && !k.closable(r.GetRoute().GetCluster()) {
+						return false
+					}
+				}
+			}
+		}
+	}
+	return true
+}
+
 func (k *checker) tcpHits(where string, p *tcpproxyv3.TcpProxy) []hit {
 	k.known(where, p)
 	k.loggers(where, p.GetAccessLog())

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -27,6 +28,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/domicile-dev/domicile/pkg/residency"
@@ -230,9 +232,11 @@ func regex(p string) *routev3.RouteMatch {
 }
 
 func to(m *routev3.RouteMatch, cluster string) *routev3.Route {
-	return &routev3.Route{Match: m, Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
-	}}, TypedPerFilterConfig: map[string]*anypb.Any{"authz": unasked()}}
+	action := &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster}}
+	if !strings.HasPrefix(cluster, "live/") {
+		action.MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: durationpb.New(30 * time.Second)}
+	}
+	return &routev3.Route{Match: m, Action: &routev3.Route_Route{Route: action}, TypedPerFilterConfig: map[string]*anypb.Any{"authz": unasked()}}
 }
 
 func asking(r *routev3.Route) *routev3.Route {

@@ -1,4 +1,6 @@
-package leakcheck
+// Package configdump reads what a live Envoy says it runs: the answer of its
+// admin endpoint /config_dump?include_eds.
+package configdump
 
 import (
 	"encoding/json"
@@ -33,7 +35,18 @@ type dumpPart interface {
 	into(c *Config) error
 }
 
-// FromConfigDump reads the answer of an Envoy's admin endpoint
+// Config holds the resources of one Envoy, static and by xDS.
+type Config struct {
+	Listeners  []*listenerv3.Listener
+	Clusters   []*clusterv3.Cluster
+	Endpoints  []*endpointv3.ClusterLoadAssignment
+	Routes     []*routev3.RouteConfiguration
+	Extensions []*corev3.TypedExtensionConfig
+}
+
+const typePrefix = "type.googleapis.com/"
+
+// Read reads the answer of an Envoy's admin endpoint
 // /config_dump?include_eds: everything active or warming, static or dynamic.
 // Listeners that only drain take no new request and are left out. node is the
 // Node.id of the Envoy.
@@ -41,7 +54,7 @@ type dumpPart interface {
 // An error means that the dump, or something in it, cannot be judged: JSON that
 // is no dump, a type or field that this version does not know, or a route table
 // that a listener uses and the dump does not hold.
-func FromConfigDump(dump []byte) (c Config, node string, err error) {
+func Read(dump []byte) (c Config, node string, err error) {
 	var outer struct {
 		Configs []json.RawMessage `json:"configs"`
 	}
@@ -192,7 +205,7 @@ func (p *scopedPart) into(*Config) error {
 // none that it does not have, so this is a dump with a part cut out.
 func (c Config) complete() error {
 	for _, l := range c.Listeners {
-		for _, chain := range chains(l) {
+		for _, chain := range append(slices.Clone(l.GetFilterChains()), l.GetDefaultFilterChain()) {
 			for _, f := range chain.GetFilters() {
 				var m hcmv3.HttpConnectionManager
 				if !f.GetTypedConfig().MessageIs(&m) || f.GetTypedConfig().UnmarshalTo(&m) != nil {
