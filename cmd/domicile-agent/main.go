@@ -28,12 +28,7 @@ func main() {
 // run returns the exit code: 0 stopped in order, 2 usage, 1 anything else.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("domicile-agent", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.Usage = func() {
-		fmt.Fprintln(stdout, "domicile-agent answers the Envoys of one region and reports its health.\n\nFlags:")
-		f.SetOutput(stdout)
-		f.PrintDefaults()
-	}
+	f.SetOutput(io.Discard) // what is wrong is said below, once
 	id := f.String("id", "", "node `REGION/agent/NAME` of this agent")
 	socket := f.String("socket", "/run/domicile/agent.sock", "Unix socket on which Envoy asks (ext_authz, gRPC)")
 	listen := f.String("listen", "127.0.0.1:8090", "`host:port` for health, identity, metrics and directory")
@@ -41,8 +36,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	showVersion := f.Bool("version", false, "print the version")
 	switch err := f.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintln(stdout, "domicile-agent answers the Envoys of one region and reports its health.\n\nFlags:")
+		f.SetOutput(stdout)
+		f.PrintDefaults()
 		return 0
 	case err != nil:
+		fmt.Fprintln(stderr, "domicile-agent:", err)
 		return 2
 	case f.NArg() > 0:
 		fmt.Fprintf(stderr, "domicile-agent: unexpected argument %q\n", f.Arg(0))

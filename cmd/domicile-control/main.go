@@ -27,7 +27,7 @@ func main() {
 
 // run is the whole program but the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parseOptions(args, stderr)
+	o, err := parseOptions(args, stdout)
 	switch {
 	case errors.Is(err, errHelp):
 		return 0

@@ -520,8 +520,8 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 
 func TestVersionAndHelp(t *testing.T) {
 	for _, flag := range []string{"--version", "--help"} {
-		var out bytes.Buffer
-		if code := run(t.Context(), []string{flag}, &out, &out); code != 0 || !strings.Contains(out.String(), "domicile-control") {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), []string{flag}, &out, &errs); code != 0 || errs.Len() != 0 || !strings.Contains(out.String(), "domicile-control") {
 			t.Errorf("%s: exit %d: %s", flag, code, out.String())
 		}
 	}

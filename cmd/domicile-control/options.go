@@ -28,29 +28,33 @@ type options struct {
 
 var errHelp = errors.New("help was asked for")
 
-func parseOptions(args []string, stderr io.Writer) (*options, error) {
+// parseOptions reads the command line; help goes to stdout.
+func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	o := &options{}
 	var endpoints, hosts, level string
 	f := flag.NewFlagSet("domicile-control", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.StringVar(&endpoints, "etcd", "", "etcd endpoints, separated by commas: https://etcd-0:2379,https://etcd-1:2379")
-	f.StringVar(&o.etcdPrefix, "etcd-prefix", etcd.DefaultPrefix, "prefix of every key in etcd")
-	f.StringVar(&o.etcdCert, "etcd-cert", "", "client certificate for etcd (PEM file)")
-	f.StringVar(&o.etcdKey, "etcd-key", "", "key of --etcd-cert (PEM file)")
-	f.StringVar(&o.etcdCA, "etcd-ca", "", "authority that etcd's certificate must come from (PEM file)")
-	f.StringVar(&o.xds, "xds", "0.0.0.0:15010", "address for xDS (gRPC, mTLS)")
-	f.StringVar(&o.admin, "admin", "127.0.0.1:15011", "loopback address for the admin API (plain HTTP)")
-	f.StringVar(&hosts, "admin-hosts", "", "names beside loopback addresses by which --admin may be addressed, separated by commas")
-	f.StringVar(&o.api, "api", "", "address for the admin API by mTLS; writes need a certificate of role operator; empty: none")
-	f.StringVar(&o.cert, "cert", "", "certificate of this replica, identity -/control/NAME (PEM file)")
-	f.StringVar(&o.key, "key", "", "key of --cert (PEM file)")
-	f.StringVar(&o.ca, "ca", "", "authority that clients' certificates must come from (PEM file)")
-	f.StringVar(&o.trustDomain, "trust-domain", topology.TrustDomain, "SPIFFE trust domain of the deployment")
-	f.StringVar(&o.overlay, "overlay", "", "JSON file of local stand-ins for addresses and keys, for demos")
-	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	f.SetOutput(io.Discard) // the caller says what is wrong
+	f.StringVar(&endpoints, "etcd", "", "etcd `URLs`, separated by commas: https://etcd-0:2379,https://etcd-1:2379")
+	f.StringVar(&o.etcdPrefix, "etcd-prefix", etcd.DefaultPrefix, "`prefix` of every key in etcd")
+	f.StringVar(&o.etcdCert, "etcd-cert", "", "client certificate for etcd (PEM `file`)")
+	f.StringVar(&o.etcdKey, "etcd-key", "", "key of --etcd-cert (PEM `file`)")
+	f.StringVar(&o.etcdCA, "etcd-ca", "", "authority that etcd's certificate must come from (PEM `file`)")
+	f.StringVar(&o.xds, "xds", "0.0.0.0:15010", "`host:port` for xDS (gRPC, mTLS)")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:15011", "loopback `host:port` for the admin API (plain HTTP)")
+	f.StringVar(&hosts, "admin-hosts", "", "`names` beside loopback addresses by which --admin may be addressed, separated by commas")
+	f.StringVar(&o.api, "api", "", "`host:port` for the admin API by mTLS; writes need a certificate of role operator; empty: none")
+	f.StringVar(&o.cert, "cert", "", "certificate of this replica, identity -/control/NAME (PEM `file`)")
+	f.StringVar(&o.key, "key", "", "key of --cert (PEM `file`)")
+	f.StringVar(&o.ca, "ca", "", "authority that clients' certificates must come from (PEM `file`)")
+	f.StringVar(&o.trustDomain, "trust-domain", topology.TrustDomain, "SPIFFE trust `domain` of the deployment")
+	f.StringVar(&o.overlay, "overlay", "", "JSON `file` of local stand-ins for addresses and keys, for demos")
+	f.StringVar(&level, "log-level", "info", "`level`: debug, info, warn or error")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(stdout, "domicile-control follows the policies in etcd, checks them, and gives each Envoy its configuration.\n\nFlags:")
+			f.SetOutput(stdout)
+			f.PrintDefaults()
 			return nil, errHelp
 		}
 		return nil, err

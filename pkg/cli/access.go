@@ -59,7 +59,7 @@ func (a *app) client(cmd *cobra.Command, r access) (*remote.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return remote.New(base, tlsConfig, "domicile/"+version.String()), nil
+	return remote.New(base, tlsConfig, version.String()), nil
 }
 
 func (r *access) tls(cmd *cobra.Command) (*tls.Config, error) {

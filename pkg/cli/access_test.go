@@ -240,6 +240,15 @@ func TestWaitForProxies(t *testing.T) {
 	}
 }
 
+func TestNothingToRollBackTo(t *testing.T) {
+	for sequence, says := range map[string]string{"0": "no policy was ever applied", "1": "sequence 1 is the first"} {
+		url := answer(t, 200, `{"store":{"connected":true,"sequence":`+sequence+`}}`)
+		if code, out, errs := run(t.Context(), nil, "rollback", "--control", url); code != exit.Findings || out != "" || !strings.Contains(errs, says) {
+			t.Errorf("at %s: exit %d, %q, %q", sequence, code, out, errs)
+		}
+	}
+}
+
 // TestApplyWithoutTests: nothing guards such a policy, which must be said.
 func TestApplyWithoutTests(t *testing.T) {
 	dir := t.TempDir()

@@ -90,6 +90,7 @@ a warning, where domicile test fails.`,
 	r.flags(cmd)
 	b.flags(cmd)
 	cmd.Flags().Int64Var(&base, "base", -1, "`sequence` that this change is made on top of (default: the present one)")
+	cmd.Flags().Lookup("base").DefValue = "0" // or help would say "default -1"
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
 		c, err := a.client(cmd, r)
 		if err != nil {
@@ -181,8 +182,14 @@ policy is in force all the same.`,
 		if err != nil {
 			return err
 		}
-		if _, err := c.Status(cmd.Context()); err != nil { // who does not answer this is unreachable
+		s, err := c.Status(cmd.Context()) // who does not answer this is unreachable
+		switch {
+		case err != nil:
 			return err
+		case len(args) == 0 && s.Store.Connected && s.Store.Sequence == 0:
+			return exit.Errorf(exit.Findings, "no policy was ever applied: there is nothing to roll back")
+		case len(args) == 0 && s.Store.Connected && s.Store.Sequence == 1:
+			return exit.Errorf(exit.Findings, "sequence 1 is the first: there is nothing before it to roll back to")
 		}
 		return a.change(cmd, c, "v1/rollback", q, []byte{}, show.Place{}, b.wait)
 	})

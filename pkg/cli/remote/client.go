@@ -30,7 +30,7 @@ const (
 // Client speaks to one control plane.
 type Client struct {
 	Base  *url.URL
-	Agent string // what we call ourselves
+	Agent string // our version
 	http  *http.Client
 }
 

@@ -33,13 +33,13 @@ type Place struct {
 	FS  fs.FS // nil when there is nothing to quote from
 }
 
-// Shown is the path of a policy file for people and machines. A file that the
-// directory does not hold comes from the shipped library.
+// shipped begins the name of a file of the shipped library, see package policy.
+const shipped = "(shipped)/"
+
+// Shown is the path of a policy file for people and machines, whether it exists
+// or is missing. A file of the shipped library keeps its name.
 func (p Place) Shown(file string) string {
-	if file == "" || p.FS == nil || !fs.ValidPath(file) {
-		return file
-	}
-	if _, err := fs.Stat(p.FS, file); err != nil {
+	if file == "" || p.FS == nil || !fs.ValidPath(file) || strings.HasPrefix(file, shipped) {
 		return file
 	}
 	return path.Join(p.Dir, file)
@@ -85,7 +85,7 @@ func (p Place) Position(at policy.Pos) string {
 
 const (
 	maxQuoted = 1 << 20 // a larger file is not read again to quote a line of it
-	maxLine   = 160     // a longer line is not quoted
+	maxLine   = 160     // of a longer line this many runes around the column are quoted
 )
 
 // excerpt quotes the line with a caret under the column, which counts runes.
@@ -101,14 +101,26 @@ func (p Place) excerpt(w io.Writer, at policy.Pos) {
 		return
 	}
 	lines := bytes.Split(data, []byte("\n"))
-	if at.Line > len(lines) || len(lines[at.Line-1]) > maxLine {
+	if at.Line > len(lines) {
 		return
 	}
 	runes := []rune(strings.TrimSuffix(string(lines[at.Line-1]), "\r"))
 	show := func(r []rune) string { return Clean(strings.ReplaceAll(string(r), "\t", "    ")) }
-	fmt.Fprintf(w, "%5d | %s\n", at.Line, show(runes))
-	if at.Column >= 1 && at.Column <= len(runes)+1 {
-		pad := runewidth.StringWidth(show(runes[:at.Column-1]))
+	column := at.Column - 1
+	before, after := "", ""
+	if len(runes) > maxLine {
+		from := max(0, min(column-maxLine/2, len(runes)-maxLine))
+		if from > 0 {
+			before = "…"
+		}
+		if from+maxLine < len(runes) {
+			after = "…"
+		}
+		runes, column = runes[from:from+maxLine], column-from
+	}
+	fmt.Fprintf(w, "%5d | %s\n", at.Line, before+show(runes)+after)
+	if column >= 0 && column <= len(runes) {
+		pad := runewidth.StringWidth(before + show(runes[:column]))
 		fmt.Fprintf(w, "      | %s^\n", strings.Repeat(" ", pad))
 	}
 }

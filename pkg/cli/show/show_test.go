@@ -68,7 +68,7 @@ func TestProblemText(t *testing.T) {
 	fsys := fstest.MapFS{
 		"jurisdictions/sa.yaml": {Data: []byte("a: 1\nname: 消息 [me, ae]\n\tx: 1\n")},
 		"big.yaml":              {Data: bytes.Repeat([]byte("x"), maxQuoted+1)},
-		"long.yaml":             {Data: []byte(strings.Repeat("x", maxLine+1))},
+		"long.yaml":             {Data: []byte(strings.Repeat("x", 2*maxLine) + "!" + strings.Repeat("y", 2*maxLine))},
 	}
 	p := Place{"policies", fsys}
 	at := func(file string, line, column int) policy.Problem {
@@ -87,9 +87,13 @@ func TestProblemText(t *testing.T) {
 		{at("jurisdictions/sa.yaml", 3, 2), "  --> policies/jurisdictions/sa.yaml:3:2\n    3 |     x: 1\n      |     ^\n"},
 		{at("jurisdictions/sa.yaml", 9, 1), "  --> policies/jurisdictions/sa.yaml:9:1\n"},
 		{at("jurisdictions/sa.yaml", 2, 99), "  --> policies/jurisdictions/sa.yaml:2:99\n    2 | name: 消息 [me, ae]\n"},
-		{at("law/sa.yaml", 1, 1), "  --> law/sa.yaml:1:1\n"}, // shipped: not in the directory
+		{at("(shipped)/law/sa.yaml", 1, 1), "  --> (shipped)/law/sa.yaml:1:1\n"},
+		{at("deployment.yaml", 1, 1), "  --> policies/deployment.yaml:1:1\n"}, // missing
 		{at("big.yaml", 1, 1), "  --> policies/big.yaml:1:1\n"},
-		{at("long.yaml", 1, 1), "  --> policies/long.yaml:1:1\n"},
+		{at("long.yaml", 1, 1), "  --> policies/long.yaml:1:1\n    1 | " + strings.Repeat("x", maxLine) + "…\n      | ^\n"},
+		{at("long.yaml", 1, 2*maxLine+1), "  --> policies/long.yaml:1:321\n    1 | …" + strings.Repeat("x", maxLine/2) + "!" +
+			strings.Repeat("y", maxLine/2-1) + "…\n      | " + strings.Repeat(" ", maxLine/2+1) + "^\n"},
+		{at("long.yaml", 1, 4*maxLine+2), "  --> policies/long.yaml:1:642\n    1 | …" + strings.Repeat("y", maxLine) + "\n      | " + strings.Repeat(" ", maxLine+1) + "^\n"},
 		{at("../../etc/passwd", 1, 1), "  --> ../../etc/passwd:1:1\n"},
 		{at("", 0, 0), ""},
 	} {
