@@ -26,7 +26,7 @@ func large(homes, regions, classes int) *policy.Set {
 	for i := range regions {
 		name := fmt.Sprintf("region-%d", i)
 		s.Deployment.Regions = append(s.Deployment.Regions, policy.Region{
-			Name: name, Country: code(i), Peer: "peer:1", Backends: map[string][]string{"message": {"10.0.0.1:1"}},
+			Name: name, Country: code(i), Peer: fmt.Sprintf("peer%d:1", i), Backends: map[string][]string{"message": {fmt.Sprintf("10.0.%d.1:1", i)}},
 		})
 		all, to = append(all, policy.Text{Value: name}), append(to, policy.Text{Value: code(i)})
 	}

@@ -40,6 +40,9 @@ const (
 	CodeNoBackend     = "DP4104" // warning
 	CodeNoPeer        = "DP4105" // warning
 	CodeNobodyServes  = "DP4107" // error: a class without subject names no region
+	CodeSharedAddress = "DP4108" // warning: one address in two regions
+	CodeOpenShadows   = "DP4109" // error: a class that needs no token takes the requests of one that does
+	CodeOddIssuer     = "DP4110" // error: an issuer that no header can carry
 	CodeInternal      = "DP9101" // error
 )
 
@@ -87,6 +90,9 @@ var codeInfos = []policy.CodeInfo{
 	{Code: CodeNoBackend, Title: "a serving region without a backend", Page: "The region may serve the class but has no backend for its service: requests are refused as no-backend."},
 	{Code: CodeNoPeer, Title: "a serving region that others cannot reach", Page: "The region has no gateway.peer, so requests that enter elsewhere cannot reach it."},
 	{Code: CodeNobodyServes, Title: "a class without subject and without regions", Page: "A class without personal data is served by the regions that it names; it names none."},
+	{Code: CodeSharedAddress, Title: "one address in two regions", Page: "A backend's address is dialled from its own region only, so two regions with networks of their own may both use it. In one network it is one machine, and it cannot lie in two places."},
+	{Code: CodeOpenShadows, Title: "a class that needs no token takes the requests of one that does", Page: "The first match wins. A route of subject none or host that covers a later route of subject caller or path.user serves those requests without asking whose they are. Put it after them, or make its match narrower."},
+	{Code: CodeOddIssuer, Title: "an issuer with characters that no header carries", Page: "The issuer of a verified token travels in a header from one of Envoy's decisions to the next. Spaces, control characters and letters beyond ASCII do not."},
 	{Code: CodeInternal, Title: "a bug of Domicile", Page: "Compiling ended in a bug. Nothing was applied. Please report it together with the files."},
 }
 

@@ -66,6 +66,8 @@ func Compile(set *policy.Set, at time.Time) (*Result, []policy.Problem) {
 		b.compileRegions,
 		b.compileRoutes,
 		b.compileIssuers,
+		b.checkAddresses,
+		b.checkShadows,
 		func() { b.eachJurisdiction(b.checkLaws) },
 		func() { b.eachJurisdiction(b.compileTransfers) },
 		func() { b.eachJurisdiction(b.compileRules) },

@@ -33,8 +33,8 @@ func texts(values ...string) []policy.Text {
 // sample is a deployment of three regions with the homes SA (served at home,
 // entered everywhere, profiles cached in Frankfurt) and DE.
 func sample() *policy.Set {
-	backends := func() map[string][]string {
-		return map[string][]string{"message": {"10.0.0.2:1", "10.0.0.1:1"}, "profile": {"10.0.0.1:2"}}
+	backends := func(net string) map[string][]string {
+		return map[string][]string{"message": {net + ".2:1", net + ".1:1"}, "profile": {net + ".1:2"}}
 	}
 	return &policy.Set{
 		Laws: map[string]*policy.Law{
@@ -51,9 +51,9 @@ func sample() *policy.Set {
 		Deployment: &policy.Deployment{
 			Name: "test", Pos: line(10),
 			Regions: []policy.Region{
-				{Name: "me-riyadh", Country: "SA", Host: "sa.example.com", Peer: "peer.sa.example.com:8443", Backends: backends(), Pos: line(11)},
-				{Name: "tr-istanbul", Country: "TR", Host: "tr.example.com", Peer: "peer.tr.example.com:8443", Backends: backends(), Pos: line(12)},
-				{Name: "eu-frankfurt", Country: "DE", Host: "eu.example.com", Peer: "peer.eu.example.com:8443", Backends: backends(), Pos: line(13)},
+				{Name: "me-riyadh", Country: "SA", Host: "sa.example.com", Peer: "peer.sa.example.com:8443", Backends: backends("10.0.1"), Pos: line(11)},
+				{Name: "tr-istanbul", Country: "TR", Host: "tr.example.com", Peer: "peer.tr.example.com:8443", Backends: backends("10.0.2"), Pos: line(12)},
+				{Name: "eu-frankfurt", Country: "DE", Host: "eu.example.com", Peer: "peer.eu.example.com:8443", Backends: backends("10.0.0"), Pos: line(13)},
 			},
 			Classes: []policy.ClassRoute{
 				{Class: "message", PathPrefix: "/v1/messages", Subject: "caller", Pos: line(21)},

@@ -19,7 +19,7 @@ func (b *builder) compileRegions() {
 		b.topo.TrustDomain = d.TrustDomain
 	}
 	b.topo.Expose = d.ResponseHeaders
-	hosts := map[string]string{}
+	hosts, peers := map[string]string{}, map[string]string{}
 	for _, r := range d.Regions {
 		if first, dup := b.regions[r.Name]; dup {
 			b.twice(r.Pos, "region "+r.Name, first.Pos)
@@ -39,10 +39,89 @@ func (b *builder) compileRegions() {
 			}
 			hosts[host] = r.Name
 		}
+		if peer := strings.ToLower(r.Peer); peer != "" {
+			if other, dup := peers[peer]; dup {
+				b.twice(r.Pos, "gateway peer "+r.Peer, b.regions[other].Pos)
+			}
+			peers[peer] = r.Name
+		}
 		b.spec.Regions = append(b.spec.Regions, residency.Region{Name: r.Name, Country: r.Country})
 		b.topo.Regions = append(b.topo.Regions, place(r))
 	}
 	slices.SortFunc(b.topo.Regions, func(x, y topology.Region) int { return strings.Compare(x.Name, y.Name) })
+}
+
+// checkAddresses warns of an address that stands in two regions.
+func (b *builder) checkAddresses() {
+	first := map[string]policy.Region{}
+	for _, r := range b.set.Deployment.Regions {
+		for _, list := range r.Backends {
+			for _, a := range list {
+				key := strings.ToLower(a)
+				other, dup := first[key]
+				if dup && other.Name != r.Name {
+					b.add(policy.Problem{
+						Pos: r.Pos, Code: CodeSharedAddress, Severity: policy.Warning,
+						Message: fmt.Sprintf("backend %s stands in region %s and in region %s", a, other.Name, r.Name),
+						Why:     fmt.Sprintf("also at %s:%d", other.Pos.File, other.Pos.Line),
+						Fix:     "right only if each region has a network of its own; otherwise one of them is not where it says",
+					})
+				}
+				if !dup {
+					first[key] = r
+				}
+			}
+		}
+	}
+}
+
+// checkShadows refuses open routes that take the requests of later ones.
+func (b *builder) checkShadows() {
+	classes, gateways := b.set.Deployment.Classes, map[string]bool{}
+	for _, r := range b.set.Deployment.Regions {
+		gateways[strings.ToLower(r.Host)] = true
+	}
+	for i, open := range classes {
+		if s := residency.Subject(open.Subject); s != residency.SubjectNone && s != residency.SubjectHost {
+			continue
+		}
+		for _, later := range classes[i+1:] {
+			if open.Host != "" && later.Host == "" && !gateways[strings.ToLower(open.Host)] {
+				continue // a host of its own, for static files or the like
+			}
+			if s := residency.Subject(later.Subject); (s == residency.SubjectCaller || s == residency.SubjectUser) && covers(open, later) {
+				b.add(policy.Problem{
+					Pos: open.Pos, Code: CodeOpenShadows, Severity: policy.Error,
+					Message: fmt.Sprintf("class %s, which needs no token, takes the requests of class %s", open.Class, later.Class),
+					Why:     fmt.Sprintf("%s:%d comes later, and the first match wins", later.Pos.File, later.Pos.Line),
+					Fix:     "move it behind that class, or make its match narrower",
+				})
+				break
+			}
+		}
+	}
+}
+
+// covers tells whether a takes every request of x, or every one at a host that
+// both accept.
+func covers(a, x policy.ClassRoute) bool {
+	if a.Method != "" && a.Method != x.Method || a.Host != "" && x.Host != "" && !strings.EqualFold(a.Host, x.Host) {
+		return false
+	}
+	path := x.Path + x.PathPrefix + x.PathTemplate
+	if x.GRPCService != "" {
+		path = "/" + x.GRPCService
+	}
+	switch {
+	case a.GRPCService != "":
+		return a.GRPCService == x.GRPCService
+	case a.Path != "":
+		return a.Path == x.Path
+	case a.PathTemplate != "":
+		return a.PathTemplate == x.PathTemplate
+	}
+	prefix := strings.TrimSuffix(a.PathPrefix, "/")
+	return prefix == "" || path == prefix || strings.HasPrefix(path, prefix+"/")
 }
 
 func place(r policy.Region) topology.Region {
@@ -152,6 +231,13 @@ func unique(list []policy.Text) []string {
 func (b *builder) compileIssuers() {
 	seen := map[string]policy.Pos{}
 	for _, i := range b.set.Deployment.Issuers {
+		if strings.ContainsFunc(i.Issuer, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			b.add(policy.Problem{
+				Pos: i.Pos, Code: CodeOddIssuer, Severity: policy.Error,
+				Message: fmt.Sprintf("issuer %q has characters that no header carries", i.Issuer),
+				Fix:     "write the iss claim of its tokens, in printable ASCII without spaces",
+			})
+		}
 		if first, dup := seen[i.Issuer]; dup {
 			b.twice(i.Pos, "issuer "+i.Issuer, first)
 			continue

@@ -34,6 +34,25 @@ func at(n int, values ...string) []policy.Text {
 }
 
 var errorsMade = []edit{
+	{"a peer of two regions, in another case", func(s *policy.Set) { s.Deployment.Regions[1].Peer = "PEER.sa.example.com:8443" },
+		CodeTwice, policy.Error, 12, []string{"gateway peer"}, nil},
+	{"an issuer with a line break", func(s *policy.Set) { s.Deployment.Issuers[0].Issuer = "https://id\nx: y" },
+		CodeOddIssuer, policy.Error, sample().Deployment.Issuers[0].Pos.Line, nil, nil},
+	{"every path without a token", func(s *policy.Set) {
+		open := policy.ClassRoute{Class: "health", PathPrefix: "/", Subject: "none", Service: "message", Serve: at(71, "me-riyadh"), Pos: line(72)}
+		s.Deployment.Classes = append([]policy.ClassRoute{open}, s.Deployment.Classes...)
+	},
+		CodeOpenShadows, policy.Error, 72, []string{"class health", "class message"}, nil},
+	{"a gateway's host without a token", func(s *policy.Set) {
+		open := policy.ClassRoute{Class: "health", Host: "SA.example.com", Subject: "none", Service: "message", Serve: at(71, "me-riyadh"), Pos: line(72)}
+		s.Deployment.Classes = append([]policy.ClassRoute{open}, s.Deployment.Classes...)
+	},
+		CodeOpenShadows, policy.Error, 72, nil, nil},
+	{"a login that takes a profile", func(s *policy.Set) {
+		open := policy.ClassRoute{Class: "presence", PathPrefix: "/v1/profiles/", Subject: "host", Service: "message", Pos: line(72)}
+		s.Deployment.Classes = append([]policy.ClassRoute{open}, s.Deployment.Classes...)
+	},
+		CodeOpenShadows, policy.Error, 72, []string{"class profile"}, nil},
 	{"no deployment", func(s *policy.Set) { s.Deployment = nil }, CodeNoDeployment, policy.Error, 0, []string{"deployment"}, nil},
 	{"unknown serving region", func(s *policy.Set) { message(s).Serve = at(71, "me-riyad") },
 		CodeUnknownRegion, policy.Error, 71, []string{`"me-riyad"`, `did you mean "me-riyadh"`}, nil},
@@ -120,6 +139,8 @@ var errorsMade = []edit{
 }
 
 var warningsMade = []edit{
+	{"one backend in two regions", func(s *policy.Set) { s.Deployment.Regions[1].Backends["message"] = []string{"10.0.1.1:1"} },
+		CodeSharedAddress, policy.Warning, 12, []string{"10.0.1.1:1", "me-riyadh", "tr-istanbul"}, nil},
 	{"lapsed", func(s *policy.Set) { sa(s).Transfers[0].Until = now }, CodeLapsed, policy.Warning, 46, []string{"roam", "2026-11-24"}, nil},
 	{"lapses in 30 days", func(s *policy.Set) { sa(s).Transfers[0].Until = now.Add(30 * 24 * time.Hour) },
 		CodeLapsing, policy.Warning, 46, []string{"2026-12-24"}, nil},
@@ -457,5 +478,22 @@ func blank(rnd *rand.Rand, v reflect.Value) {
 	}
 	if v.CanSet() {
 		v.SetZero()
+	}
+}
+
+func TestOpenRoutesThatTakeNobodysRequests(t *testing.T) {
+	for name, open := range map[string]policy.ClassRoute{
+		"a narrower path":      {Class: "health", Path: "/v1/messages/health", Subject: "none"},
+		"another method":       {Class: "health", PathPrefix: "/", Method: "OPTIONS", Subject: "none"},
+		"a host of its own":    {Class: "health", Host: "static.example.com", Subject: "none"},
+		"almost the prefix":    {Class: "health", PathPrefix: "/v1/message", Subject: "none"},
+		"another gRPC service": {Class: "health", GRPCService: "x.Y", Subject: "none"},
+	} {
+		s := sample()
+		open.Service, open.Serve, open.Pos = "message", at(71, "me-riyadh"), line(72)
+		s.Deployment.Classes = append([]policy.ClassRoute{open}, s.Deployment.Classes...)
+		if _, problems := Compile(s, now); slices.ContainsFunc(problems, func(p policy.Problem) bool { return p.Code == CodeOpenShadows }) {
+			t.Errorf("%s is refused: %v", name, problems)
+		}
 	}
 }
