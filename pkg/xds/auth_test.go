@@ -64,10 +64,17 @@ func (a *authority) sign(c, parent *x509.Certificate, key *ecdsa.PrivateKey) *x5
 }
 
 func (a *authority) leaf(uris ...string) tls.Certificate {
-	c := &x509.Certificate{
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
+	return a.issue(&x509.Certificate{}, uris...)
+}
+
+// subordinate is an authority's certificate with a node's name.
+func (a *authority) subordinate(uris ...string) tls.Certificate {
+	return a.issue(&x509.Certificate{IsCA: true, BasicConstraintsValid: true}, uris...)
+}
+
+func (a *authority) issue(c *x509.Certificate, uris ...string) tls.Certificate {
+	c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	for _, text := range uris {
 		u, err := url.Parse(text)
 		if err != nil {
@@ -125,6 +132,8 @@ func TestNodeT31Certificates(t *testing.T) {
 		"domain as a prefix":   {[]tls.Certificate{ca.leaf("spiffe://demo:1/" + gw)}, codes.PermissionDenied},
 		"other scheme":         {[]tls.Certificate{ca.leaf("https://demo/" + gw)}, codes.PermissionDenied},
 		"escaped":              {[]tls.Certificate{ca.leaf("spiffe://demo/eu%2Dfrankfurt/gateway/gw-1")}, codes.PermissionDenied},
+		"upper case":           {[]tls.Certificate{ca.leaf("spiffe://demo/EU-frankfurt/gateway/gw-1")}, codes.PermissionDenied},
+		"an authority":         {[]tls.Certificate{ca.subordinate("spiffe://demo/" + gw)}, codes.PermissionDenied},
 		"with a query":         {[]tls.Certificate{ca.leaf("spiffe://demo/" + gw + "?x")}, codes.PermissionDenied},
 		"two names":            {[]tls.Certificate{ca.leaf("spiffe://demo/"+gw, "spiffe://demo/me-riyadh/gateway/gw-1")}, codes.PermissionDenied},
 		"no name":              {[]tls.Certificate{ca.leaf()}, codes.PermissionDenied},

@@ -16,9 +16,13 @@ import (
 	"go.uber.org/goleak"
 	rpc "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,9 +35,13 @@ type harness struct {
 	listen *bufconn.Listener
 }
 
-func claimed(ctx context.Context) (string, error) {
+func claimed(ctx context.Context) (identity.ID, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
-	return strings.Join(md.Get("who"), ","), nil
+	id, err := identity.ParseID(strings.Join(md.Get("who"), ","))
+	if err != nil {
+		return id, status.Error(codes.PermissionDenied, err.Error())
+	}
+	return id, nil
 }
 
 func start(t *testing.T, config Config) *harness {

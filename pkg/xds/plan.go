@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -98,40 +99,54 @@ func prepare(s *Snapshot, prev *prepared) (*prepared, error) {
 // plan is a target of one group, with what all its proxies would otherwise
 // compute each for itself.
 type plan struct {
+	log    *slog.Logger // names the group
 	final  *prepared
 	revoke func(string) *Snapshot
 	known  []*prepared // recent targets, this one included, newest first
 
 	midsMu sync.Mutex
-	mids   map[string]*prepared
+	mids   map[string]func() *prepared
 
 	diffsMu sync.Mutex
 	diffs   map[[2]*set][]string
 }
 
-func newPlan(t *Target, final *prepared, known []*prepared) *plan {
+func newPlan(t *Target, final *prepared, known []*prepared, log *slog.Logger) *plan {
 	return &plan{
-		final: final, revoke: t.Revoke, known: known,
-		mids: map[string]*prepared{}, diffs: map[[2]*set][]string{},
+		log: log, final: final, revoke: t.Revoke, known: known,
+		mids: map[string]func() *prepared{}, diffs: map[[2]*set][]string{},
 	}
 }
 
-// mid is the revocation for proxies that run table from; nil when not known.
+// mid is the revocation for proxies that run table from; nil when not known. It
+// is made once, and only those that need it wait: to translate and prove a step
+// takes its time, which proxies that run another table must not share.
 func (p *plan) mid(from string) *prepared {
 	if p.revoke == nil || from == "" {
 		return nil
 	}
 	p.midsMu.Lock()
-	defer p.midsMu.Unlock()
-	if mid, ok := p.mids[from]; ok {
-		return mid
+	do := p.mids[from]
+	if do == nil {
+		do = sync.OnceValue(func() *prepared { return p.makeMid(from) })
+		p.mids[from] = do
 	}
-	var mid *prepared
-	if s := p.revoke(from); s != nil {
-		// A snapshot that cannot be indexed is one that is not known.
-		mid, _ = prepare(s, p.final)
+	p.midsMu.Unlock()
+	return do()
+}
+
+// makeMid takes a snapshot that cannot be indexed for one that is not known.
+func (p *plan) makeMid(from string) *prepared {
+	s := p.revoke(from)
+	if s == nil {
+		return nil
 	}
-	p.mids[from] = mid
+	mid, err := prepare(s, p.final)
+	if err != nil {
+		p.log.Error("a revoke step cannot be served; proxies get the new routes at once",
+			"from", from, "to", p.final.table, "err", err)
+		return nil
+	}
 	return mid
 }
 

@@ -3,6 +3,7 @@ package xds
 import (
 	"flag"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -38,7 +39,7 @@ func newFakeProxy(t rapid.TB) *fakeProxy {
 }
 
 func (p *fakeProxy) publish(target *Target) {
-	if err := p.group.set(target); err != nil {
+	if err := p.group.set(target, slog.New(slog.DiscardHandler)); err != nil {
 		p.t.Fatal(err)
 	}
 	p.added = map[string]bool{}
@@ -306,7 +307,7 @@ var (
 func replica(t *testing.T, targets ...*Target) *group {
 	g := &group{}
 	for _, target := range targets {
-		if err := g.set(target); err != nil {
+		if err := g.set(target, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -16,15 +16,17 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+
+	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
 // Config is what a Server needs to know. Every field has a working default but
 // one: TrustDomain or Authenticate must be set, else nobody is let in.
 type Config struct {
 	TrustDomain string
-	// Authenticate gives the id, REGION/ROLE/NAME, that the client of a stream
-	// has proved, or a gRPC status error. Default: AuthenticateTLS(TrustDomain).
-	Authenticate func(context.Context) (string, error)
+	// Authenticate gives the id that the client of a stream has proved, or a
+	// gRPC status error. Default: AuthenticateTLS(TrustDomain).
+	Authenticate func(context.Context) (identity.ID, error)
 	Log          *slog.Logger          // default: none
 	Metrics      prometheus.Registerer // default: none
 
@@ -131,10 +133,6 @@ const maxKnown = 16
 // its proxies are emptied, listeners first. A group whose target cannot be
 // served (a name twice, a type that is not served) keeps its last one, and the
 // error is logged: translate is expected to have refused it before.
-//
-// A replica that has just started does well to publish the last target but one
-// first: it then knows what the proxies of a lagging replica run, and their
-// traffic needs no pause.
 func (s *Server) Publish(targets map[Group]*Target) {
 	s.publish.Lock()
 	defer s.publish.Unlock()
@@ -153,9 +151,9 @@ func (s *Server) Publish(targets map[Group]*Target) {
 		if target == nil || target.Final == nil {
 			target = emptyTarget
 		}
-		if err := g.set(target); err != nil {
-			s.config.Log.Error("publish: group keeps its last target",
-				"region", id.Region, "role", id.Role, "err", err)
+		log := s.log(id)
+		if err := g.set(target, log); err != nil {
+			log.Error("publish: group keeps its last target", "err", err)
 		}
 	}
 }
@@ -171,15 +169,20 @@ func (s *Server) group(id Group) *group {
 		s.groups[id] = g
 		if s.published {
 			final, _ := prepare(emptyTarget.Final, nil) // nothing in it can be wrong
-			g.plan.Store(newPlan(emptyTarget, final, []*prepared{final}))
+			g.plan.Store(newPlan(emptyTarget, final, []*prepared{final}, s.log(id)))
 		}
 	}
 	return g
 }
 
+// log is the log of what concerns a group.
+func (s *Server) log(id Group) *slog.Logger {
+	return s.config.Log.With("region", id.Region, "role", id.Role)
+}
+
 // set gives all streams of the group a new target; the same target again wakes
 // nobody.
-func (g *group) set(t *Target) error {
+func (g *group) set(t *Target, log *slog.Logger) error {
 	old := g.plan.Load()
 	var prev *prepared
 	var known []*prepared
@@ -199,7 +202,7 @@ func (g *group) set(t *Target) error {
 			recent = append(recent, k)
 		}
 	}
-	g.plan.Store(newPlan(t, final, recent))
+	g.plan.Store(newPlan(t, final, recent, log))
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for st := range g.streams {
@@ -214,21 +217,20 @@ func (s *Server) DeltaAggregatedResources(conn discoveryv3.AggregatedDiscoverySe
 	if s.streams.Add(1) > int64(s.config.MaxStreams) {
 		return status.Error(codes.ResourceExhausted, "too many proxies on this replica")
 	}
-	text, err := s.config.Authenticate(conn.Context())
+	id, err := s.config.Authenticate(conn.Context())
 	if err != nil {
 		if _, ok := status.FromError(err); !ok {
 			err = status.Error(codes.Unauthenticated, err.Error())
 		}
 		return err
 	}
-	id, err := parseID(text)
-	if err != nil {
+	if err := admit(id); err != nil {
 		return err
 	}
-	st := newStream(s, conn, text, id)
+	st := newStream(s, conn, id)
 	err = st.serve()
 	if err != nil {
-		s.config.Log.Info("proxy left", "proxy", text, "err", err)
+		s.config.Log.Info("proxy left", "proxy", st.id, "err", err)
 	}
 	return err
 }
@@ -243,7 +245,7 @@ func (s *Server) enter(st *stream, now time.Time) {
 		rec = &record{}
 		s.proxies[st.id] = rec
 	}
-	g := s.group(st.node.Group)
+	g := s.group(Group{Region: st.node.Region, Role: st.node.Role})
 	earlier := rec.enter(st, now)
 	s.mu.Unlock()
 

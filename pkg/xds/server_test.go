@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
 const gw = "eu-frankfurt/gateway/gw-1"
@@ -310,6 +312,7 @@ func TestNodeT31Forged(t *testing.T) {
 		"no proxy":          {"-/operator/eve", "-/operator/eve", codes.PermissionDenied},
 		"control":           {"-/control/c-1", "-/control/c-1", codes.PermissionDenied},
 		"too many parts":    {gw + "/x", gw + "/x", codes.PermissionDenied},
+		"not canonical":     {"EU-frankfurt/gateway/x", "EU-frankfurt/gateway/x", codes.PermissionDenied},
 		"escape":            {"eu%2Dfrankfurt/gateway/x", "eu%2Dfrankfurt/gateway/x", codes.PermissionDenied},
 		"no certificate id": {"", "", codes.PermissionDenied},
 	} {
@@ -512,7 +515,7 @@ func TestCloseEndsStreams(t *testing.T) {
 func TestAuthenticateError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, Config{})
-		h.server.config.Authenticate = func(context.Context) (string, error) { return gw, errors.New("no") }
+		h.server.config.Authenticate = func(context.Context) (identity.ID, error) { return identity.ID{}, errors.New("no") }
 		equal(t, "code", status.Code(h.join(gw, nil).ended()), codes.Unauthenticated)
 	})
 }

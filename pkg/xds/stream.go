@@ -12,6 +12,8 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
 // stream joins a proxy's connection to its rollout. The gRPC handler's own
@@ -21,8 +23,8 @@ import (
 type stream struct {
 	server  *Server
 	conn    discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
-	id      string
-	node    nodeID
+	id      string // node, as text
+	node    identity.ID
 	version string // of Envoy
 
 	group   *group
@@ -33,9 +35,9 @@ type stream struct {
 	replaced chan struct{} // closed when the same proxy has connected again
 }
 
-func newStream(s *Server, conn discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, id string, node nodeID) *stream {
+func newStream(s *Server, conn discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer, node identity.ID) *stream {
 	return &stream{
-		server: s, conn: conn, id: id, node: node,
+		server: s, conn: conn, id: node.String(), node: node,
 		wake: make(chan struct{}, 1), replaced: make(chan struct{}),
 	}
 }

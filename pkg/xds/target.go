@@ -2,15 +2,17 @@ package xds
 
 import (
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/domicile-dev/domicile/pkg/envoy"
 )
 
-// Type URLs of the resources that are served. A subscription to any other type
-// ends the stream with InvalidArgument.
+// Type URLs of the resources that are served: those that are translated. A
+// subscription to any other type ends the stream with InvalidArgument.
 const (
-	ClusterType   = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-	ListenerType  = "type.googleapis.com/envoy.config.listener.v3.Listener"
-	RouteType     = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-	ExtensionType = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+	ClusterType   = envoy.ClusterType
+	ListenerType  = envoy.ListenerType
+	RouteType     = envoy.RouteType
+	ExtensionType = envoy.ExtensionType
 )
 
 // Group is the set of proxies that get the same configuration. A proxy's group
