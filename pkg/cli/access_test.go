@@ -17,6 +17,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/control"
+	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/store"
 	"github.com/domicile-dev/domicile/pkg/xds"
 )
@@ -138,6 +139,32 @@ func TestExitCodesOfOtherCommands(t *testing.T) {
 		if got != c.code || (got == exit.Done) != (e.Len() == 0) {
 			t.Errorf("exit %d, want %d: %s", got, c.code, e.String())
 		}
+	}
+}
+
+// TestGlobalFlagsOfOtherCommands: they are judged for all commands alike.
+func TestGlobalFlagsOfOtherCommands(t *testing.T) {
+	for _, flags := range [][]string{{"--output", "json"}, {"--output", "bogus"}, {"--lang", "fr"}} {
+		var o, e bytes.Buffer
+		sub := &cobra.Command{Use: "sub", RunE: func(*cobra.Command, []string) error { return nil }}
+		cmd := &cobra.Command{Use: "other"}
+		cmd.AddCommand(sub)
+		args := append([]string{"other", "sub"}, flags...)
+		if got := Run(t.Context(), Env{Args: args, Out: &o, Err: &e, Getenv: os.Getenv, Now: time.Now}, cmd); got != exit.Usage {
+			t.Errorf("%v: exit %d, %s", flags, got, e.String())
+		}
+	}
+}
+
+func TestShowPolicyCleansWhatItPrints(t *testing.T) {
+	var b bytes.Buffer
+	fsys := os.DirFS(filepath.Join("..", "..", "policies"))
+	ShowPolicy(&b, "/p", fsys, []policy.Problem{
+		{Pos: policy.Pos{File: "deployment.yaml", Line: 1, Column: 1}, Severity: policy.Error, Code: "DP1", Message: "bad\x1b[2J"},
+		{Severity: policy.Warning, Code: "DP2", Message: "only a warning"},
+	}, nil)
+	if got := b.String(); !strings.HasPrefix(got, "error[DP1]: bad\\u001b[2J\n  --> /p/deployment.yaml:1:1\n    1 | ") || strings.Contains(got, "warning") {
+		t.Errorf("%q", got)
 	}
 }
 

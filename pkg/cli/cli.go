@@ -117,8 +117,10 @@ Start with "domicile demo", or with "domicile lint policies".`,
 	}
 	root.PersistentFlags().StringVar(&a.output, "output", "text", "form of the result: text, json or yaml")
 	root.PersistentFlags().StringVar(&a.lang, "lang", "", "language of messages: en (zh-CN is not translated yet)")
-	complete(root, "output", "text", "json", "yaml")
-	complete(root, "lang", "en", "zh-CN")
+	complete(root, "output", func(cmd *cobra.Command) []string {
+		return slices.Concat([]string{"text", "json", "yaml"}, forms[cmd.Name()])
+	})
+	complete(root, "lang", func(*cobra.Command) []string { return []string{"en", "zh-CN"} })
 	root.RunE = a.run(root.RunE)
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
@@ -129,11 +131,13 @@ Start with "domicile demo", or with "domicile lint policies".`,
 	return root
 }
 
-// run wraps a command's body: it judges the global flags first. Forms are those
-// that the command knows besides text, json and yaml.
-func (a *app) run(body func(*cobra.Command, []string) error, forms ...string) func(*cobra.Command, []string) error {
+// forms are those of a command's result besides text, json and yaml.
+var forms = map[string][]string{"lint": {"sarif", "github", "junit"}, "test": {"junit"}}
+
+// run wraps a command's body: it judges the global flags first.
+func (a *app) run(body func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := a.globals(cmd, append([]string{"text", "json", "yaml"}, forms...)); err != nil {
+		if err := a.globals(cmd, slices.Concat([]string{"text", "json", "yaml"}, forms[cmd.Name()])); err != nil {
 			return err
 		}
 		return body(cmd, args)
@@ -141,9 +145,9 @@ func (a *app) run(body func(*cobra.Command, []string) error, forms ...string) fu
 }
 
 // globals judges the global flags of a command that knows these forms.
-func (a *app) globals(cmd *cobra.Command, forms []string) error {
-	if !slices.Contains(forms, a.output) {
-		return usage(cmd, "--output %q is not one of %s", a.output, strings.Join(forms, ", "))
+func (a *app) globals(cmd *cobra.Command, known []string) error {
+	if !slices.Contains(known, a.output) {
+		return usage(cmd, "--output %q is not one of %s", a.output, strings.Join(known, ", "))
 	}
 	switch a.lang {
 	case "", "en":

@@ -58,7 +58,7 @@ new work must not rely on them.`,
 			return exit.Silent(exit.Findings)
 		}
 		return nil
-	}, "sarif", "github", "junit")
+	})
 	return cmd
 }
 

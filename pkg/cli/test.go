@@ -61,7 +61,7 @@ A directory without any test fails; domicile apply warns of it and goes on.`,
 			return exit.Errorf(exit.Findings, "the cases reach %d %% of the rules, less than %d %%", r.Coverage.Percent(), coverage)
 		}
 		return nil
-	}, "junit")
+	})
 	return cmd
 }
 
