@@ -13,10 +13,9 @@ import (
 
 // The facts of policies/deployment.yaml and policies/jurisdictions.
 var (
-	regionOfHome  = map[string]string{"SA": "me-riyadh", "TR": "tr-istanbul", "DE": "eu-frankfurt", "FR": "eu-frankfurt"}
-	regionOfHost  = map[string]string{"sa.im.example.com": "me-riyadh", "tr.im.example.com": "tr-istanbul", "eu.im.example.com": "eu-frankfurt"}
-	healthRegions = []string{"me-riyadh", "tr-istanbul", "eu-frankfurt"}
-	entitled      = []string{"SA", "TR", "DE", "FR", "QA"}
+	regionOfHome = map[string]string{"SA": "me-riyadh", "TR": "tr-istanbul", "DE": "eu-frankfurt", "FR": "eu-frankfurt"}
+	regionOfHost = map[string]string{"sa.im.example.com": "me-riyadh", "tr.im.example.com": "tr-istanbul", "eu.im.example.com": "eu-frankfurt"}
+	entitled     = []string{"SA", "TR", "DE", "FR", "QA"}
 )
 
 const (
@@ -43,7 +42,7 @@ func deny(reasons ...string) []outcome {
 //
 //   - choice 1: what only a careless parser accepts (an absolute target with a
 //     user in it, or with another Host, none or several beside it; a backslash,
-//     "..;x", a bad escape, an unknown Upgrade, more than ten names in Connection)
+//     "..;x", an unknown Upgrade, more than ten names in Connection)
 //     is refused or read in the one harmless way;
 //   - choice 2: a request with two identities of which one is bad;
 //   - choice 3: Authorization nominated by Connection is kept, dropped or
@@ -52,8 +51,7 @@ func deny(reasons ...string) []outcome {
 //     not-decidable, or the refusal that the caller's own home would get;
 //   - choice 5: an upgrade of something that is no WebSocket: the backend may
 //     have answered before the connection is closed;
-//   - choice 6: over HTTP/2 a bad request may be reset;
-//   - choice 7: what concerns nobody is served by any region named for it.
+//   - choice 6: over HTTP/2 a bad request may be reset.
 func judge(w wire, tokens map[string]holder) []outcome {
 	r := read(w)
 	out := deny("bad-request")
@@ -160,6 +158,10 @@ func (r *reading) readTarget(w wire, host string, absolute bool) {
 		}
 	}
 	r.path, r.query = "/"+strings.Join(segments, "/"), query
+	// Only what can be closed later may be upgraded.
+	if class, _ := classify(*r); r.webSocket && r.path != "/ws" && !(class == "message" && r.grpc) {
+		r.bad = true
+	}
 }
 
 // canonical gives the one spelling of a host, without its port; "" if there is
@@ -186,7 +188,7 @@ func unescape(s string, r *reading) string {
 	}
 	code, err := strconv.ParseUint(rest[:min(2, len(rest))], 16, 8)
 	if err != nil || len(rest) < 2 {
-		r.careless = true
+		r.bad = true
 		return first + "%" + unescape(rest, r)
 	}
 	c := string(rune(code))
@@ -232,11 +234,7 @@ func decide(w wire, r reading, tokens map[string]holder) []outcome {
 	}
 	switch class { // these ask nobody who he is
 	case "health":
-		var out []outcome
-		for _, region := range healthRegions { // choice 7
-			out = append(out, arrive(w, r, class, outcome{region: region})...)
-		}
-		return out
+		return arrive(w, r, class, outcome{region: w.region})
 	case "login":
 		region := regionOfHost[r.host]
 		if r.host == loopback {
