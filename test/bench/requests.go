@@ -145,8 +145,8 @@ func (b *bench) printRequests(sides []*side, m samples) {
 	}
 	goals := map[string]*figures.Goal{callOutSide: figures.AtLeast(2), luaSide: figures.AtLeast(1.2), haproxySide: figures.AtLeast(1.5)}
 	titles := map[string]string{callOutSide: "ext_authz call-out in Go", luaSide: "Envoy Lua", haproxySide: "HAProxy"}
-	row := "P1"
 	for _, s := range sides {
+		row := "P1"
 		switch {
 		case goals[s.name] != nil:
 			r.Add("P3", "pinned / "+titles[s.name]+", requests/s", "×", m.rate(pinnedSide, s.name), goals[s.name])
@@ -157,8 +157,6 @@ func (b *bench) printRequests(sides []*side, m samples) {
 			r.Add("P5", "1,000 homes / 10 homes, requests/s", "×", m.rate(bigSide, pinnedSide), figures.AtLeast(0.97))
 			r.Add("P5", "the same by Envoy's CPU time a request", "×", m.cost(bigSide, pinnedSide), figures.AtLeast(0.97))
 			row = "P5"
-		default:
-			row = "P1"
 		}
 		r.Add(row, s.name+": requests a second", "/s", m[s.name]["rate"], nil)
 		r.Add(row, s.name+": CPU time a request", "µs", m[s.name]["cost"], nil)
