@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
+	"time"
 )
 
 func planFor(t *testing.T, log *slog.Logger, revoke func(string) *Snapshot) *plan {
@@ -39,30 +40,33 @@ func TestUnusableStepIsLogged(t *testing.T) {
 // A step that takes long is made once, and is waited for by nobody who does not
 // need it.
 func TestSlowStepHoldsUpNoOther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		var slow atomic.Int64
-		p := planFor(t, slog.New(slog.DiscardHandler), func(from string) *Snapshot {
-			if from == "slow" {
-				slow.Add(1)
-				<-release
-			}
-			return before.final()
-		})
-		got := make(chan *prepared, 3)
-		for range 2 {
-			go func() { got <- p.mid("slow") }()
+	started, release := make(chan struct{}), make(chan struct{})
+	var slow atomic.Int64
+	p := planFor(t, slog.New(slog.DiscardHandler), func(from string) *Snapshot {
+		if from == "slow" {
+			slow.Add(1)
+			close(started)
+			<-release
 		}
-		synctest.Wait()
-		go func() { got <- p.mid("quick") }()
-		synctest.Wait()
-		if len(got) != 1 {
-			t.Errorf("%d of the steps came, want the quick one alone", len(got))
-		}
-		close(release)
-		synctest.Wait()
-		if len(got) != 3 || slow.Load() != 1 {
-			t.Errorf("%d answers, the slow step was made %d times", len(got), slow.Load())
-		}
+		return before.final()
 	})
+	var waiting sync.WaitGroup
+	waiting.Go(func() { p.mid("slow") })
+	<-started
+	waiting.Go(func() { p.mid("slow") })
+	quick := make(chan *prepared, 1)
+	go func() { quick <- p.mid("quick") }()
+	select {
+	case mid := <-quick:
+		if mid == nil {
+			t.Error("the quick step is not known")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the quick step waits for the slow one")
+	}
+	close(release)
+	waiting.Wait()
+	if n := slow.Load(); n != 1 {
+		t.Errorf("the slow step was made %d times", n)
+	}
 }
