@@ -165,6 +165,61 @@ func TestT15AStoreThatHangsIsReportedWithin5s(t *testing.T) {
 	})
 }
 
+// slow is a store that answers every question at the last moment, and never
+// takes a write.
+type slow struct{ store.Store }
+
+const nearly = storeTime - 100*time.Millisecond
+
+func (s slow) Head(ctx context.Context) (store.Record, error) {
+	return late(ctx, func() (store.Record, error) { return s.Store.Head(ctx) })
+}
+
+func (s slow) History(ctx context.Context, limit int) ([]store.Record, error) {
+	return late(ctx, func() ([]store.Record, error) { return s.Store.History(ctx, limit) })
+}
+
+func (s slow) Bundle(ctx context.Context, digest string) ([]byte, error) {
+	return late(ctx, func() ([]byte, error) { return s.Store.Bundle(ctx, digest) })
+}
+
+func (slow) Publish(ctx context.Context, _ uint64, _ []byte, _ store.Record) (store.Record, error) {
+	<-ctx.Done()
+	return store.Record{}, store.ErrUnavailable
+}
+
+func late[T any](ctx context.Context, answer func() (T, error)) (out T, err error) {
+	select {
+	case <-time.After(nearly):
+		return answer()
+	case <-ctx.Done():
+		return out, store.ErrUnavailable
+	}
+}
+
+func TestT15ASlowStoreIsReportedWithin5s(t *testing.T) {
+	for name, change := range map[string]func(*stand) error{
+		"apply": func(s *stand) error {
+			_, err := s.Apply(s.t.Context(), Change{Archive: bundleOf(s.t, "serve SA sa eu").Archive()})
+			return err
+		},
+		"rollback": rollback,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStand(t)
+				s.put("serve SA sa")
+				s.put("serve SA eu")
+				s.Controller.store = slow{s.Controller.store}
+				start := time.Now()
+				if err := change(s); !errors.Is(err, store.ErrUnavailable) || time.Since(start) > storeTime+publishTime {
+					t.Errorf("%v after %v", err, time.Since(start))
+				}
+			})
+		})
+	}
+}
+
 func TestTheSameBundleIsRecordedOnce(t *testing.T) {
 	run(t, func(t *testing.T, s *stand) {
 		first, err := s.apply(nil, "serve SA sa")
@@ -305,6 +360,10 @@ func TestAwaitCountsConnectedProxies(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 		// A head that is refused is not waited for.
+		set(
+			xds.Proxy{ID: "eu/gateway/a", State: xds.Synced, Target: table, ConnectedSince: up},
+			xds.Proxy{ID: "eu/gateway/d", State: xds.Disconnected},
+		)
 		s.put("error bad")
 		if got := s.Await(t.Context(), 2); got != (Spread{Pending: 1}) {
 			t.Errorf("refused: %+v", got)

@@ -21,7 +21,7 @@ import (
 type compiled struct {
 	table    *residency.Table
 	topology *topology.Topology
-	next     time.Time // when the next transfer lapses; zero: none will
+	next     time.Time // the next boundary: a lapse or a group's date; zero: none
 	warnings []policy.Problem
 	final    map[xds.Group]*xds.Snapshot
 	// step makes the snapshot of one group for the table of a revoke step.

@@ -274,7 +274,7 @@ func (l *loop) onLapse() {
 	next.policy = p
 	l.good = &next
 	l.publish()
-	l.log.Warn("a transfer lapsed; the same bundle was compiled again",
+	l.log.Warn("a boundary passed (a transfer lapsed, or a date of a group came); the same bundle was compiled again",
 		"sequence", l.good.record.Sequence, "table", p.table.Digest(), "was", was, "next_boundary", p.next)
 }
 

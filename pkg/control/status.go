@@ -26,14 +26,15 @@ type PolicyStatus struct {
 	Sequence uint64 `json:"sequence"`
 	Bundle   string `json:"bundle"`
 	// Table is the digest of the table as compiled now. It differs from the
-	// record's when a transfer has lapsed since.
+	// record's when a boundary has passed since.
 	Table      string    `json:"table"`
 	At         time.Time `json:"at"` // when it was applied
 	Author     string    `json:"author"`
 	Message    string    `json:"message"`
 	RollbackOf uint64    `json:"rollbackOf,omitempty"`
 	Since      time.Time `json:"since"` // in force on this replica
-	// NextBoundary is when the next transfer lapses; nil: none will.
+	// NextBoundary is the next instant at which the same bundle means something
+	// else: a transfer lapses, or a date of a group comes. Nil: none will.
 	NextBoundary *time.Time `json:"nextBoundary,omitempty"`
 	// Warnings are the problems that do not keep the policy from being in force.
 	Warnings []policy.Problem `json:"warnings,omitempty"`
