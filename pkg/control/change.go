@@ -229,6 +229,7 @@ func (c *Controller) spread(sequence uint64) (s Spread, done bool) {
 	for _, p := range st.Proxies {
 		switch {
 		case p.ConnectedSince.IsZero():
+		case p.State == xds.Synced && p.Target == "": // its region has no place in the policy: it holds nothing
 		case p.State == xds.Synced && p.Target == st.Policy.Table:
 			s.Synced++
 		default:

@@ -347,6 +347,7 @@ func TestAwaitCountsConnectedProxies(t *testing.T) {
 		set(
 			xds.Proxy{ID: "eu/gateway/a", State: xds.Synced, Target: table, ConnectedSince: up},
 			xds.Proxy{ID: "eu/gateway/b", State: xds.Pending, Target: table, ConnectedSince: up},
+			xds.Proxy{ID: "us/gateway/emptied", State: xds.Synced, ConnectedSince: up},
 			xds.Proxy{ID: "eu/gateway/c", State: xds.Synced, Target: "sha256:old", ConnectedSince: up},
 			xds.Proxy{ID: "eu/gateway/d", State: xds.Disconnected},
 		)
