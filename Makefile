@@ -47,7 +47,8 @@ proof: build ## the long run: race detector, a million random requests, then eac
 
 check: lint test ## lint and test: what CI runs
 
-lint: ## golangci-lint and the rules of test/arch
+lint: ## golangci-lint, tidy modules and the rules of test/arch
+	$(GO) mod tidy -diff
 	$(GO) run $(GOLANGCI) run --allow-parallel-runners
 	$(GO) test -count=1 ./test/arch
 
