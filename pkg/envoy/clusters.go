@@ -112,7 +112,6 @@ func (t *translation) listCluster(d destination, peerProto protocol) string {
 			Name:        "envoy.clusters.aggregate",
 			TypedConfig: t.pack(&aggregatev3.ClusterConfig{Clusters: members}),
 		}},
-		CommonLbConfig: noPanic(),
 	})
 	return name
 }
@@ -123,7 +122,6 @@ func (t *translation) localCluster(service string, p protocol, checked bool) str
 	c := &clusterv3.Cluster{
 		Name:           service + "@" + t.region.Name + string(p),
 		ConnectTimeout: durationpb.New(connectTimeout),
-		CommonLbConfig: noPanic(),
 		LbPolicy:       clusterv3.Cluster_LEAST_REQUEST,
 	}
 	if checked {
@@ -149,7 +147,6 @@ func (t *translation) peerCluster(region, service string, p protocol) string {
 	c := &clusterv3.Cluster{
 		Name:           "peer@" + region,
 		ConnectTimeout: durationpb.New(connectTimeout),
-		CommonLbConfig: noPanic(),
 		LbPolicy:       clusterv3.Cluster_LEAST_REQUEST,
 	}
 	alpn := "h2"
@@ -183,7 +180,6 @@ func (t *translation) agentCluster() *clusterv3.Cluster {
 		Name:                          "agent",
 		ConnectTimeout:                durationpb.New(connectTimeout),
 		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
-		CommonLbConfig:                noPanic(),
 		TypedExtensionProtocolOptions: t.protocolOptions(http2, false),
 		LoadAssignment: assignment("agent", &corev3.Address{Address: &corev3.Address_Pipe{
 			Pipe: &corev3.Pipe{Path: t.region.Agent},
@@ -197,7 +193,6 @@ func (t *translation) internalCluster(name string, p protocol) *clusterv3.Cluste
 		Name:                          name,
 		ConnectTimeout:                durationpb.New(connectTimeout),
 		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
-		CommonLbConfig:                noPanic(),
 		TypedExtensionProtocolOptions: t.protocolOptions(p, false),
 		LoadAssignment: assignment(name, &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{
 			EnvoyInternalAddress: &corev3.EnvoyInternalAddress{
@@ -214,6 +209,16 @@ func (t *translation) internalCluster(name string, p protocol) *clusterv3.Cluste
 			})},
 		},
 	}
+}
+
+// unlimited lifts Envoy's bound of 1,024 connections and requests a cluster: what
+// one Envoy takes is bounded where users come in (BootstrapSpec), and a full
+// cluster would leave the rest of a home's users hanging.
+func unlimited() *clusterv3.CircuitBreakers {
+	const most = 10 * maxConnections
+	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+		MaxConnections: wrapperspb.UInt32(most), MaxPendingRequests: wrapperspb.UInt32(most), MaxRequests: wrapperspb.UInt32(most),
+	}}}
 }
 
 // noPanic: where nothing is healthy nothing is served. Envoy's default would

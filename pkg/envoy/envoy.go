@@ -156,7 +156,10 @@ func (t *translation) digest() string {
 
 func (t *translation) has(cluster string) bool { return t.clusters[cluster] != nil }
 
-func (t *translation) addCluster(c *clusterv3.Cluster) { t.clusters[c.GetName()] = c }
+func (t *translation) addCluster(c *clusterv3.Cluster) {
+	c.CommonLbConfig, c.CircuitBreakers = noPanic(), unlimited()
+	t.clusters[c.GetName()] = c
+}
 
 // fail keeps the first error; Translate returns it and no resources.
 func (t *translation) fail(err error) {
