@@ -107,14 +107,20 @@ func TestT14_FailoverAsListedOnly(t *testing.T) {
 			}
 			return nil
 		})
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		c, _, err := dial(ctx, url, token)
-		if err != nil {
-			t.Errorf("WebSocket through %s: %v", door, err)
-		} else if got, err := say(c, "x"); got != "eu-frankfurt:x" {
-			t.Errorf("WebSocket through %s: %q %v", door, got, err)
-		}
-		cancel()
+		// Sockets have a health check of their own.
+		eventually(t, 10*time.Second, func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			c, _, err := dial(ctx, url, token)
+			if err != nil {
+				return fmt.Errorf("WebSocket through %s: %w", door, err)
+			}
+			defer c.CloseNow()
+			if got, err := say(c, "x"); got != "eu-frankfurt:x" {
+				return fmt.Errorf("WebSocket through %s: %q %w", door, got, err)
+			}
+			return nil
+		})
 	}
 	only(t, l.reached(t, before), "eu-frankfurt")
 	before = l.counted(t)

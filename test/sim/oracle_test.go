@@ -42,7 +42,7 @@ func deny(reasons ...string) []outcome {
 //
 //   - choice 1: what only a careless parser accepts (an absolute target with a
 //     user in it, or with another Host, none or several beside it; a backslash,
-//     "..;x", an unknown Upgrade, more than ten names in Connection)
+//     "..;x", an unknown Upgrade, ten or more names in Connection)
 //     is refused or read in the one harmless way;
 //   - choice 2: a request with two identities of which one is bad;
 //   - choice 3: Authorization nominated by Connection is kept, dropped or
@@ -100,7 +100,7 @@ func read(w wire) reading {
 		r.webSocket = strings.EqualFold(upgrade[0], "websocket")
 		r.careless = !r.webSocket
 	}
-	r.careless = r.careless || len(connection) > 10
+	r.careless = r.careless || len(connection) >= 10
 	// Beside an absolute target a Host says nothing.
 	absolute := len(w.target) > 7 && strings.EqualFold(w.target[:7], "http://")
 	if absolute && (len(hosts) != 1 || hosts[0] == "") {
