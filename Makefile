@@ -38,7 +38,7 @@ bench: build ## measure against bare Envoy and print the ratios
 
 proof: build ## the long run: race detector, a million random requests, then each fuzzer for FUZZTIME
 	@export ENVOY_BIN="$$(.ci/envoy)"; $(GO) test -race -count=1 -timeout 60m $(PKG)
-	@export ENVOY_BIN="$$(.ci/envoy)"; DOMICILE_SIM_REQUESTS=1000000 $(GO) test -count=1 -timeout 60m ./test/sim
+	@export ENVOY_BIN="$$(.ci/envoy)"; DOMICILE_SIM_REQUESTS=1000000 DOMICILE_SIM_SEED=$$RANDOM $(GO) test -count=1 -timeout 60m ./test/sim
 	@grep -rl --include='*_test.go' '^func Fuzz' pkg test | while read -r file; do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
 			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" </dev/null; \

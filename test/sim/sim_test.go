@@ -28,7 +28,8 @@ type tally struct {
 }
 
 // R1. DOMICILE_SIM_REQUESTS sets how many requests (50,000; with -short 10,000),
-// DOMICILE_SIM_SEED repeats a run, DOMICILE_SIM_POLICIES runs the demo with other
+// DOMICILE_SIM_SEED what they are (1, so that a change and not chance turns a run
+// red; make proof draws one), DOMICILE_SIM_POLICIES runs the demo with other
 // policies than those that the oracle knows, to see that it notices.
 //
 // Seen red, with seed 1 and -short: FR served in me-riyadh, and TR's relations
@@ -39,7 +40,7 @@ func TestR1_RandomRequestsAgainstTheOracle(t *testing.T) {
 	if testing.Short() {
 		total = number(t, "DOMICILE_SIM_REQUESTS", 10_000)
 	}
-	seed := number(t, "DOMICILE_SIM_SEED", uint64(time.Now().UnixNano()))
+	seed := number(t, "DOMICILE_SIM_SEED", 1)
 	d := start(t, os.Getenv("DOMICILE_SIM_POLICIES"))
 	p := mint(t, d.dir)
 	before := d.counted(t)
