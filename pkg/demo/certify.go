@@ -4,6 +4,7 @@ import (
 	"net"
 	"path/filepath"
 
+	"github.com/domicile-dev/domicile/pkg/atomicfile"
 	"github.com/domicile-dev/domicile/pkg/envoy"
 	"github.com/domicile-dev/domicile/pkg/identity"
 )
@@ -82,7 +83,7 @@ func (d *demo) certifyEnvoy(a *identity.Authority, id identity.ID, admin string,
 	if err != nil {
 		return err
 	}
-	return writeFile(d.bootstrapFile(id), boot, 0o600)
+	return atomicfile.Write(d.bootstrapFile(id), boot, 0o600)
 }
 
 // envoyName names an Envoy's log and files.

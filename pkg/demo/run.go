@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/domicile-dev/domicile/pkg/atomicfile"
 	"github.com/domicile-dev/domicile/pkg/bundle"
 	"github.com/domicile-dev/domicile/pkg/demo/supervise"
 	"github.com/domicile-dev/domicile/pkg/identity"
@@ -154,7 +155,7 @@ func (d *demo) prepare() (err error) {
 		fileIssuerKey: private, fileIssuers: issuers, fileOverlay: overlay,
 		fileUsers: nil, fileUsersKey: []byte(hex.EncodeToString(d.key) + "\n"),
 	} {
-		if err := writeFile(d.place.path(name), data, 0o600); err != nil {
+		if err := atomicfile.Write(d.place.path(name), data, 0o600); err != nil {
 			return err
 		}
 	}
@@ -182,13 +183,13 @@ func (d *demo) announce(r *Ready) error {
 	if err != nil {
 		return fmt.Errorf("encode ready file: %w", err)
 	}
-	if err := writeFile(d.place.path(fileReady), data, 0o600); err != nil {
+	if err := atomicfile.Write(d.place.path(fileReady), data, 0o600); err != nil {
 		return err
 	}
 	if d.ReadyFile == "" {
 		return nil
 	}
-	if err := writeFile(d.ReadyFile, data, 0o644); err != nil {
+	if err := atomicfile.Write(d.ReadyFile, data, 0o644); err != nil {
 		return &exitError{exitUsage, err}
 	}
 	return nil

@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/domicile-dev/domicile/pkg/atomicfile"
 )
 
 // The files of a directory that holds credentials.
@@ -135,8 +137,8 @@ func (a *Authority) Save(dir string) error {
 		return fmt.Errorf("save authority: %w", err)
 	}
 	return errors.Join(
-		writeFile(filepath.Join(dir, CAKeyFile), key, 0o600),
-		writeFile(filepath.Join(dir, CAFile), a.CertPEM(), 0o644),
+		atomicfile.Write(filepath.Join(dir, CAKeyFile), key, 0o600),
+		atomicfile.Write(filepath.Join(dir, CAFile), a.CertPEM(), 0o644),
 	)
 }
 
@@ -235,29 +237,10 @@ func (p PEM) Save(dir string) error {
 		return fmt.Errorf("save credential: %w", err)
 	}
 	return errors.Join(
-		writeFile(filepath.Join(dir, KeyFile), p.Key, 0o600),
-		writeFile(filepath.Join(dir, CertFile), p.Cert, 0o644),
-		writeFile(filepath.Join(dir, CAFile), p.CA, 0o644),
+		atomicfile.Write(filepath.Join(dir, KeyFile), p.Key, 0o600),
+		atomicfile.Write(filepath.Join(dir, CertFile), p.Cert, 0o644),
+		atomicfile.Write(filepath.Join(dir, CAFile), p.CA, 0o644),
 	)
-}
-
-// writeFile replaces path by rename, so that a reader sees the old or the new
-// content, and a key never exists with a wider mode than its own.
-func writeFile(path string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
 }
 
 // serial returns a random positive serial number of 127 bits.
