@@ -34,6 +34,8 @@ type Set struct {
 	Deployment    *Deployment              // nil when missing, which is an error
 	Jurisdictions map[string]*Jurisdiction // by code
 	Tests         []*PolicyTest            // sorted by file
+	Waivers       []*Waiver                // sorted by id
+	Denials       []Denial                 // sorted by home and class
 	// Files holds what a bundle of this set contains: the policy files and the
 	// key sets that they name, by slash path; never the directory of users. They
 	// are the operator's own files only: the shipped library is in the binary.
@@ -149,8 +151,46 @@ type Deployment struct {
 	ResponseHeaders bool // x-domicile-region, -policy, -home on allowed responses
 	DirectoryKind   string
 	DirectoryFile   string
-	Approvals       map[string][]string // loosen, emergencyDeny → roles
-	Pos             Pos
+	// Approvals names the roles that must sign, by action: apply (every change),
+	// loosen, emergencyDeny. It binds where Signers is not empty.
+	Approvals map[string][]string
+	Signers   []Signer
+	// AllowWaivers is false unless the deployment says so.
+	AllowWaivers bool
+	// Today holds the backends, by service, that served before Domicile: requests
+	// of homes under observation that would be refused go there.
+	Today map[string][]string
+	Pos   Pos
+}
+
+// Signer is a person or machine whose signature counts, in its roles.
+type Signer struct {
+	Name  string
+	Key   []byte // public key: SubjectPublicKeyInfo in DER, Ed25519 or ECDSA P-256
+	Roles []string
+	Pos   Pos
+}
+
+// Waiver excuses one finding, in a scope, until a date.
+type Waiver struct {
+	ID, Owner    string
+	Code         string // of the finding
+	Home         string
+	Classes      []Text // empty: every class of the home
+	Reason       string
+	Reference    string
+	ApprovedBy   []string
+	Since, Until time.Time // at most 90 days apart
+	Pos          Pos
+}
+
+// Denial is the emergency brake, pulled: it forbids a home's class whatever the
+// rules say.
+type Denial struct {
+	Home, Class string // Class is empty for every class of the home
+	Reason, By  string
+	At          time.Time
+	Pos         Pos
 }
 
 // Region is a place where the operator runs.
@@ -196,7 +236,10 @@ type Jurisdiction struct {
 	Code        string
 	Owner       string
 	Laws        []Text
-	Enforcement string // enforce; Parse refuses observe
+	Enforcement string // enforce or observe
+	// ObserveUntil ends observation: from that instant the policy is enforced.
+	// Zero under enforce.
+	ObserveUntil time.Time
 	ReviewEvery time.Duration
 	ReviewLast  time.Time
 	ReviewPos   Pos              // of review; zero without one
@@ -244,13 +287,22 @@ type PolicyTest struct {
 	Pos   Pos
 }
 
-// TestCase is one expectation: AllowRegion or DenyReason is set, never both.
+// TestCase is one expectation. Entry asks where a request is served, Edge and
+// Field whether a field may be cached there, To and For whether a transfer covers
+// a crossing: exactly one of Entry, Edge and To is set. Of what is expected exactly
+// one is set, too: AllowRegion (with Entry), CacheTTL or CacheNone (with Edge),
+// Transfer (with To), or DenyReason (with Entry or To).
 type TestCase struct {
 	Name               string
 	Home, Class, Entry string
 	Down               []string
+	Edge, Field        string
+	To, For            string
 	AllowRegion        string
 	DenyReason         string
+	CacheTTL           time.Duration
+	CacheNone          bool
+	Transfer           string // id
 	Pos                Pos
 }
 
