@@ -240,12 +240,12 @@ type Jurisdiction struct {
 	// ObserveUntil ends observation: from that instant the policy is enforced.
 	// Zero under enforce.
 	ObserveUntil time.Time
-	ReviewEvery time.Duration
-	ReviewLast  time.Time
-	ReviewPos   Pos              // of review; zero without one
-	Rules       map[string]*Rule // by class, the defaults already merged in
-	Transfers   []*Transfer
-	Pos         Pos
+	ReviewEvery  time.Duration
+	ReviewLast   time.Time
+	ReviewPos    Pos              // of review; zero without one
+	Rules        map[string]*Rule // by class, the defaults already merged in
+	Transfers    []*Transfer
+	Pos          Pos
 }
 
 // Rule is what a jurisdiction says for one class, defaults merged in.

@@ -400,14 +400,5 @@ func FuzzParse(f *testing.F) {
 		if !HasErrors(problems) && (set.Deployment == nil || len(set.Deployment.Regions) == 0) {
 			t.Fatal("a set without errors has no regions")
 		}
-		var out bytes.Buffer
-		if err := Render(&out, problems, set.Files); err != nil {
-			t.Fatal(err)
-		}
-		for _, c := range out.String() {
-			if c < ' ' && c != '\n' {
-				t.Fatalf("a control character %U reaches the terminal", c)
-			}
-		}
 	})
 }
