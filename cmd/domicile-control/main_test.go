@@ -22,7 +22,6 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/api"
 	"github.com/domicile-dev/domicile/pkg/bundle"
-	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/store"
@@ -108,11 +107,11 @@ func (s *site) args(more ...string) []string {
 }
 
 // start runs the replica until the returned function stops it.
-func (s *site) start() (stop func()) {
+func (s *site) start(more ...string) (stop func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	code := make(chan int, 1)
-	go func() { code <- run(ctx, s.args(), io.Discard, s.log) }()
+	go func() { code <- run(ctx, s.args(more...), io.Discard, s.log) }()
 	stop = sync.OnceFunc(func() {
 		began := time.Now()
 		cancel()
@@ -186,7 +185,7 @@ func (s *site) apply(files map[string][]byte) (int, []byte) {
 	return read(http.DefaultClient.Do(req))
 }
 
-func (s *site) status() (st control.Status) {
+func (s *site) status() (st api.Status) {
 	s.t.Helper()
 	code, body := s.get("/v1/status")
 	if code != http.StatusOK {
@@ -360,7 +359,7 @@ func TestFromCommitToProxy(t *testing.T) {
 	}
 }
 
-func synced(st control.Status) bool {
+func synced(st api.Status) bool {
 	if st.Policy == nil || len(st.Proxies) == 0 {
 		return false
 	}

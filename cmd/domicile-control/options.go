@@ -23,6 +23,7 @@ type options struct {
 	cert, key, ca, trustDomain string
 	overlay                    string
 	logLevel                   slog.Level
+	git                        gitOptions
 	version                    bool
 }
 
@@ -48,6 +49,7 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.StringVar(&o.ca, "ca", "", "authority that clients' certificates must come from (PEM `file`)")
 	f.StringVar(&o.trustDomain, "trust-domain", topology.TrustDomain, "SPIFFE trust `domain` of the deployment")
 	f.StringVar(&o.overlay, "overlay", "", "JSON `file` of local stand-ins for addresses and keys, for demos")
+	o.git.flags(f)
 	f.StringVar(&level, "log-level", "info", "`level`: debug, info, warn or error")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
 	if err := f.Parse(args); err != nil {
@@ -90,6 +92,9 @@ func (o *options) check() error {
 		if f.value == "" {
 			return fmt.Errorf("--%s is required: xDS is served by mTLS only", f.name)
 		}
+	}
+	if err := o.git.check(); err != nil {
+		return err
 	}
 	if (o.etcdCert == "") != (o.etcdKey == "") {
 		return errors.New("--etcd-cert and --etcd-key belong together")

@@ -19,6 +19,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/api"
 	"github.com/domicile-dev/domicile/pkg/control"
+	"github.com/domicile-dev/domicile/pkg/gitsync"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/store/etcd"
 	"github.com/domicile-dev/domicile/pkg/version"
@@ -34,6 +35,7 @@ type plane struct {
 	store              *etcd.Store
 	control            *control.Controller
 	xds                *xds.Server
+	git                *gitsync.Syncer // nil: none is followed
 	grpc               *grpc.Server
 	serving            atomic.Bool // xDS is served
 	xdsL, adminL, apiL net.Listener
@@ -73,6 +75,12 @@ func (p *plane) open(o *options) error {
 	p.grpc = grpc.NewServer(append(xds.ServerOptions(), grpc.Creds(credentials.NewTLS(xdsTLS)))...)
 	p.xds.Register(p.grpc)
 	cfg := api.Config{Control: p.control, Metrics: metrics, Log: p.log, Serving: p.serving.Load, Hosts: o.adminHosts}
+	if p.git, err = o.git.follow(p.control, p.log, metrics); err != nil {
+		return err
+	}
+	if p.git != nil {
+		cfg.Git = p.git.Status
+	}
 	p.admin, p.remote = api.Admin(cfg), api.Remote(cfg, o.trustDomain)
 	if p.adminL, err = api.ListenLoopback(o.admin); err != nil {
 		return fmt.Errorf("--admin: %w", err)
@@ -98,6 +106,9 @@ func (p *plane) run(ctx context.Context) error {
 	p.log.Info("started", "version", version.String(), "xds", p.xdsL.Addr().String(), "admin", p.adminL.Addr().String())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.control.Run(ctx) })
+	if p.git != nil {
+		g.Go(func() error { return p.git.Run(ctx) })
+	}
 	g.Go(func() error { return api.Serve(ctx, p.adminL, p.admin, p.log, grace) })
 	if p.apiL != nil {
 		g.Go(func() error { return api.Serve(ctx, p.apiL, p.remote, p.log, grace) })

@@ -18,6 +18,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/bundle"
 	"github.com/domicile-dev/domicile/pkg/control"
+	"github.com/domicile-dev/domicile/pkg/gitsync"
 	"github.com/domicile-dev/domicile/pkg/store"
 )
 
@@ -47,10 +48,19 @@ type Config struct {
 	Control Control
 	Metrics prometheus.Gatherer
 	Log     *slog.Logger
+	// Git tells how following a git repository stands; nil where none is followed.
+	Git func() gitsync.Status
 	// Serving tells whether xDS is being served; nil means yes.
 	Serving func() bool
 	// Hosts are names, beside loopback addresses, that the plain door takes.
 	Hosts []string
+}
+
+// Status is the body of GET /v1/status.
+type Status struct {
+	control.Status
+	// Git tells how following a git repository stands; nil where none is followed.
+	Git *gitsync.Status `json:"git,omitempty"`
 }
 
 // Admin returns the handler of the plain door; serve it on loopback only.
@@ -158,7 +168,12 @@ func (s *server) readyz(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (s *server) status(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, s.Control.Status())
+	out := Status{Status: s.Control.Status()}
+	if s.Git != nil {
+		g := s.Git()
+		out.Git = &g
+	}
+	return writeJSON(w, out)
 }
 
 func (s *server) history(w http.ResponseWriter, r *http.Request) error {

@@ -4,7 +4,7 @@
 //	GET  /healthz               200 while the process runs
 //	GET  /readyz                200 when a policy is in force and xDS is served
 //	GET  /metrics               Prometheus
-//	GET  /v1/status             control.Status
+//	GET  /v1/status             Status
 //	GET  /v1/history?limit=     store.Record list, newest first
 //	GET  /v1/bundle/{digest}    the archive
 //	POST /v1/apply?author=&message=&commit=&base=&digest=&wait=   body: the archive

@@ -9,16 +9,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/api"
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/health"
 	"github.com/domicile-dev/domicile/pkg/cli/remote"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
-	"github.com/domicile-dev/domicile/pkg/control"
 )
 
 type statusResult struct {
 	versioned
-	control.Status
+	api.Status
 }
 
 // watchPause is the time between two questions of status --watch.
@@ -79,7 +79,7 @@ func (a *app) watch(ctx context.Context, c *remote.Client) error {
 			}
 			last = []byte{}
 		case !bytes.Equal(data, last):
-			var s control.Status
+			var s api.Status
 			if err := c.Decode(data, &s); err != nil {
 				return err
 			}
@@ -101,7 +101,7 @@ func (a *app) watch(ctx context.Context, c *remote.Client) error {
 	}
 }
 
-func (a *app) statusText(w io.Writer, s control.Status) {
+func (a *app) statusText(w io.Writer, s api.Status) {
 	if p := s.Policy; p != nil {
 		fmt.Fprintf(w, "policy   sequence %d, table %s, applied %s ago by %s, in force here for %s\n",
 			p.Sequence, show.Digest(p.Table), a.age(p.At), show.Line(orDash(p.Author)), a.age(p.Since))
@@ -122,6 +122,9 @@ func (a *app) statusText(w io.Writer, s control.Status) {
 	if f := s.Refused; f != nil {
 		fmt.Fprintf(w, "refused  sequence %d, bundle %s, for %s: %s\n", f.Sequence, show.Digest(f.Bundle), a.age(f.Since), show.Line(health.Why(f)))
 	}
+	if s.Git != nil {
+		fmt.Fprintf(w, "git      %s\n", show.Line(health.Git(s.Git, a.Now()).Message))
+	}
 	fmt.Fprintln(w)
 	if len(s.Proxies) == 0 {
 		fmt.Fprintln(w, "No proxy is known here.")
@@ -131,9 +134,9 @@ func (a *app) statusText(w io.Writer, s control.Status) {
 	for _, p := range s.Proxies {
 		runs := orDash(show.Digest(p.Table))
 		switch {
-		case health.Runs(s, p):
+		case health.Runs(s.Status, p):
 			runs += " (current)"
-		case health.HasNoPlace(s, p):
+		case health.HasNoPlace(s.Status, p):
 			runs = "none: has no place in this policy"
 		}
 		connected := "no"
@@ -183,7 +186,10 @@ around the Envoys; domicile verify judges one Envoy by itself.`,
 		if err != nil {
 			return err
 		}
-		list := health.Judge(s, a.Now())
+		list := health.Judge(s.Status, a.Now())
+		if s.Git != nil {
+			list = append(list, health.Git(s.Git, a.Now()))
+		}
 		v := struct {
 			versioned
 			Checks []health.Finding `json:"checks"`

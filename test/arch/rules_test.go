@@ -56,6 +56,7 @@ var homes = []struct {
 	{"gopkg.in/yaml", nil, "archived"},
 	{"go.etcd.io/etcd/client", []string{"pkg/store/etcd"}, "the store port hides etcd; one package speaks it"},
 	{"go.etcd.io/etcd/server", []string{"pkg/store/etcd/embedded"}, "only the demo and tests run a server, and its imports are heavy"},
+	{"github.com/go-git/go-git", []string{"pkg/gitsync/gogit"}, "a subpackage named after a technology is the only importer of its library"},
 	{"github.com/owenrumney/go-sarif", []string{"pkg/cli/sarif"}, "a subpackage named after a technology is the only importer of its library"},
 	{"github.com/spf13/cobra", []string{"cmd", "pkg/cli", "pkg/demo"}, "services do not know that a command line exists"},
 }

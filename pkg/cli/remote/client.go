@@ -154,8 +154,8 @@ func (c *Client) Decode(data []byte, out any) error {
 }
 
 // Status is what the control plane runs.
-func (c *Client) Status(ctx context.Context) (control.Status, error) {
-	var s control.Status
+func (c *Client) Status(ctx context.Context) (api.Status, error) {
+	var s api.Status
 	return s, c.Ask(ctx, "v1/status", nil, &s)
 }
 
