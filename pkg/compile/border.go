@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/law"
 )
 
 // cover says how far a crossing is permitted at the instant of compilation. The
@@ -71,7 +72,7 @@ func (b *builder) freedom(home, country string) cover {
 }
 
 // member says whether code belongs to the group: lapsed when it has left.
-func (b *builder) member(g *policy.Group, code string) cover {
+func (b *builder) member(g *law.Group, code string) cover {
 	best := uncovered
 	for _, m := range g.Members {
 		if m.Code == code {
@@ -82,7 +83,7 @@ func (b *builder) member(g *policy.Group, code string) cover {
 }
 
 // row judges the dates of one row, and remembers when that judgement changes.
-func (b *builder) row(m policy.GroupMember) cover {
+func (b *builder) row(m law.GroupMember) cover {
 	b.note(m.Since)
 	b.note(m.Until)
 	switch {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/law"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -37,16 +38,16 @@ func sample() *policy.Set {
 		return map[string][]string{"message": {net + ".2:1", net + ".1:1"}, "profile": {net + ".1:2"}}
 	}
 	return &policy.Set{
-		Laws: map[string]*policy.Law{
+		Laws: map[string]*law.Law{
 			"SA": {
-				Code: "SA", Articles: map[string]policy.Article{"pdpl-29": {ID: "pdpl-29", Citation: "PDPL Art. 29"}},
+				Code: "SA", Articles: map[string]law.Article{"pdpl-29": {ID: "pdpl-29", Citation: "PDPL Art. 29"}},
 				Duty: "conditional", Mechanisms: []string{"adequacy", "scc"}, ReviewBy: ending, Pos: line(1),
 			},
 			"EU": {Code: "EU", Mechanisms: []string{"adequacy", "scc"}, Adequate: []string{"JP", "LIST"}, ReviewBy: ending, Pos: line(2)},
 		},
-		Groups: map[string]*policy.Group{
-			"EEA":  {Name: "EEA", FreeMovement: true, Members: []policy.GroupMember{{Code: "DE"}, {Code: "FR"}}, Pos: line(3)},
-			"LIST": {Name: "LIST", Members: []policy.GroupMember{{Code: "GB", Until: ending.AddDate(4, 0, 0)}}, Pos: line(4)},
+		Groups: map[string]*law.Group{
+			"EEA":  {Name: "EEA", FreeMovement: true, Members: []law.GroupMember{{Code: "DE"}, {Code: "FR"}}, Pos: line(3)},
+			"LIST": {Name: "LIST", Members: []law.GroupMember{{Code: "GB", Until: ending.AddDate(4, 0, 0)}}, Pos: line(4)},
 		},
 		Deployment: &policy.Deployment{
 			Name: "test", Pos: line(10),

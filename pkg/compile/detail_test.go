@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/law"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -23,7 +24,7 @@ func TestDestinationCodes(t *testing.T) {
 func TestGroupNames(t *testing.T) {
 	for name, what := range map[string]string{"SA": "jurisdiction", "KW": "jurisdiction that lies nowhere here", "TR": "region's country", "FR": "member of a group"} {
 		s := sample()
-		s.Groups[name] = &policy.Group{Name: name}
+		s.Groups[name] = &law.Group{Name: name}
 		s.Jurisdictions["KW"] = &policy.Jurisdiction{Code: "KW"}
 		if _, problems := Compile(s, now); len(problems) == 0 || problems[0].Code != CodeAmbiguousGroup {
 			t.Errorf("a group may be named like a %s: %+v", what, problems)
@@ -36,15 +37,15 @@ func TestGroupNames(t *testing.T) {
 func TestTransferReach(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		change func(g *policy.Group)
+		change func(g *law.Group)
 		want   residency.Transfer
 	}{
-		{"one left", func(g *policy.Group) { g.Members[0].Until = now }, residency.Transfer{To: []string{"FR"}}},
-		{"all left", func(g *policy.Group) { g.Members[0].Until, g.Members[1].Until = now, now }, residency.Transfer{To: []string{"DE", "FR"}, Lapsed: true}},
-		{"none joined", func(g *policy.Group) { g.Members[0].Since, g.Members[1].Since = ending, ending }, residency.Transfer{}},
-		{"left and joined again", func(g *policy.Group) {
+		{"one left", func(g *law.Group) { g.Members[0].Until = now }, residency.Transfer{To: []string{"FR"}}},
+		{"all left", func(g *law.Group) { g.Members[0].Until, g.Members[1].Until = now, now }, residency.Transfer{To: []string{"DE", "FR"}, Lapsed: true}},
+		{"none joined", func(g *law.Group) { g.Members[0].Since, g.Members[1].Since = ending, ending }, residency.Transfer{}},
+		{"left and joined again", func(g *law.Group) {
 			g.Members[0].Until = now
-			g.Members = append(g.Members, policy.GroupMember{Code: "DE", Since: now})
+			g.Members = append(g.Members, law.GroupMember{Code: "DE", Since: now})
 		}, residency.Transfer{To: []string{"DE", "FR"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -90,7 +91,7 @@ func TestAdequacyEnds(t *testing.T) {
 
 func TestProblemCitesTheAuthorsBasisAndTheNearestTransfer(t *testing.T) {
 	s := sample()
-	s.Laws["EU"].Articles = map[string]policy.Article{"pdpl-29": {Citation: "PDPL Art. 29"}, "x": {Citation: "X"}, "other": {Citation: "Other"}}
+	s.Laws["EU"].Articles = map[string]law.Article{"pdpl-29": {Citation: "PDPL Art. 29"}, "x": {Citation: "X"}, "other": {Citation: "Other"}}
 	sa(s).Laws = texts("SA", "EU")
 	message(s).Basis = texts("chosen", "pdpl-29", "x")
 	message(s).Serve = at(71, "me-riyadh", "tr-istanbul")

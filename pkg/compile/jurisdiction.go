@@ -7,12 +7,13 @@ import (
 	"strings"
 
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/law"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
 // laws returns the law files that a jurisdiction names and that exist.
-func (b *builder) laws(j *policy.Jurisdiction) []*policy.Law {
-	var out []*policy.Law
+func (b *builder) laws(j *policy.Jurisdiction) []*law.Law {
+	var out []*law.Law
 	for _, t := range j.Laws {
 		if l := b.set.Laws[t.Value]; l != nil {
 			out = append(out, l)
@@ -167,7 +168,7 @@ func (b *builder) checkMechanism(home string, j *policy.Jurisdiction, c *crossin
 	}
 }
 
-func names(laws []*policy.Law) string {
+func names(laws []*law.Law) string {
 	var out []string
 	for _, l := range laws {
 		out = append(out, l.Code)

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/law"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -133,11 +134,11 @@ func drawWorld(t *rapid.T) (*policy.Set, time.Time) {
 		return rapid.SampledFrom([]time.Time{{}, now, now.Add(1), ending}).Draw(t, label)
 	}
 	s := sample()
-	s.Groups = map[string]*policy.Group{}
+	s.Groups = map[string]*law.Group{}
 	for _, name := range []string{"EEA", "GCC"} {
-		g := &policy.Group{Name: name, FreeMovement: name == "EEA"}
+		g := &law.Group{Name: name, FreeMovement: name == "EEA"}
 		for _, c := range some(name, codes...) {
-			g.Members = append(g.Members, policy.GroupMember{Code: c.Value, Since: instant("since"), Until: instant("until")})
+			g.Members = append(g.Members, law.GroupMember{Code: c.Value, Since: instant("since"), Until: instant("until")})
 		}
 		s.Groups[name] = g
 	}

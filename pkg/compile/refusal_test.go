@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/law"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -102,7 +103,7 @@ var errorsMade = []edit{
 		s.Deployment.Regions = append(s.Deployment.Regions, policy.Region{Name: "sea", Country: "", Pos: line(71)})
 	}, CodeRegionCountry, policy.Error, 71, []string{"sea"}, nil},
 	{"group named like a country", func(s *policy.Set) {
-		s.Groups["TR"] = &policy.Group{Name: "TR", Members: []policy.GroupMember{{Code: "DE"}, {Code: "TR"}}, Pos: line(71)}
+		s.Groups["TR"] = &law.Group{Name: "TR", Members: []law.GroupMember{{Code: "DE"}, {Code: "TR"}}, Pos: line(71)}
 	}, CodeAmbiguousGroup, policy.Error, 71, []string{"TR"}, nil},
 
 	{"foreign serving region", func(s *policy.Set) { message(s).Serve = at(71, "eu-frankfurt") },
@@ -315,7 +316,7 @@ func policyErrors(problems []policy.Problem) (n int) {
 func TestGroupMembershipIsDated(t *testing.T) {
 	since, until := now.AddDate(0, 1, 0), now.AddDate(0, 2, 0)
 	s := sample()
-	s.Groups["EEA"].Members[0] = policy.GroupMember{Code: "DE", Since: since, Until: until}
+	s.Groups["EEA"].Members[0] = law.GroupMember{Code: "DE", Since: since, Until: until}
 	q := residency.Query{Home: "SA", Class: "message", Entry: "eu-frankfurt"}
 
 	r, problems := Compile(s, since.Add(-time.Nanosecond))
@@ -344,7 +345,7 @@ func TestGroupMembershipIsDated(t *testing.T) {
 func TestBorders(t *testing.T) {
 	for _, c := range []struct {
 		name, home, country string
-		law                 *policy.Law
+		law                 *law.Law
 		crosses             bool
 	}{
 		{"own country", "TR", "TR", nil, false},
@@ -353,11 +354,11 @@ func TestBorders(t *testing.T) {
 		{"inside the group", "FR", "DE", nil, false},
 		{"out of the group", "FR", "TR", nil, true},
 		{"into the group", "TR", "FR", nil, true},
-		{"special territory", "AE-DIFC", "AE", &policy.Law{Code: "AE-DIFC", Country: "AE"}, false},
-		{"territory of its own", "AE-DIFC", "AE", &policy.Law{Code: "AE-DIFC", Country: "AE", SeparateTerritory: true}, true},
-		{"its own region", "AE-DIFC", "AE-DIFC", &policy.Law{Code: "AE-DIFC", SeparateTerritory: true}, false},
-		{"country into the territory", "AE", "AE-DIFC", &policy.Law{Code: "AE-DIFC", SeparateTerritory: true}, true},
-		{"law file that names the country", "XK-A", "TR", &policy.Law{Code: "XK-A", Country: "TR"}, false},
+		{"special territory", "AE-DIFC", "AE", &law.Law{Code: "AE-DIFC", Country: "AE"}, false},
+		{"territory of its own", "AE-DIFC", "AE", &law.Law{Code: "AE-DIFC", Country: "AE", SeparateTerritory: true}, true},
+		{"its own region", "AE-DIFC", "AE-DIFC", &law.Law{Code: "AE-DIFC", SeparateTerritory: true}, false},
+		{"country into the territory", "AE", "AE-DIFC", &law.Law{Code: "AE-DIFC", SeparateTerritory: true}, true},
+		{"law file that names the country", "XK-A", "TR", &law.Law{Code: "XK-A", Country: "TR"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := sample()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/law"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -91,7 +92,7 @@ func (b *builder) overdue(date time.Time) bool {
 
 // checkLawReviews warns of law files in use whose facts may be out of date.
 func (b *builder) checkLawReviews() {
-	used := map[string]*policy.Law{}
+	used := map[string]*law.Law{}
 	b.eachJurisdiction(func(_ string, j *policy.Jurisdiction) {
 		for _, l := range b.laws(j) {
 			used[l.Code] = l

@@ -37,7 +37,7 @@ func (p *parser) fault(file string, f yamlpos.Fault) {
 		msg = fmt.Sprintf(t.message, f.Detail)
 	default:
 	}
-	x := Problem{Pos: Pos{file, f.Line, f.Column}, Code: t.code, Message: msg, Fix: t.fix}
+	x := Problem{Pos: Pos{File: file, Line: f.Line, Column: f.Column}, Code: t.code, Message: msg, Fix: t.fix}
 	if f.Reason == yamlpos.Duplicate {
 		x.Why = fmt.Sprintf("first at %s:%d:%d", file, f.OtherLine, f.OtherColumn)
 	}

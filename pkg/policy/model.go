@@ -12,25 +12,24 @@
 // stays in internal/yamlpos; the model knows nothing of it.
 package policy
 
-import "time"
+import (
+	"time"
 
-// Pos is a place in a policy file: 1-based line and column, columns in runes.
-type Pos struct {
-	File   string `json:"file"`
-	Line   int    `json:"line"`
-	Column int    `json:"column"`
-}
+	"github.com/domicile-dev/domicile/pkg/policy/law"
+	"github.com/domicile-dev/domicile/pkg/policy/source"
+)
+
+// Pos is a place in a policy file. The name is an alias, because law files, whose
+// package this one imports, have places too.
+type Pos = source.Pos
 
 // Text is a string from a file and where it stands.
-type Text struct {
-	Value string
-	Pos   Pos
-}
+type Text = source.Text
 
 // Set is everything that one policy directory says, the shipped library merged in.
 type Set struct {
-	Laws          map[string]*Law          // by code
-	Groups        map[string]*Group        // by name
+	Laws          map[string]*law.Law      // by code
+	Groups        map[string]*law.Group    // by name
 	Deployment    *Deployment              // nil when missing, which is an error
 	Jurisdictions map[string]*Jurisdiction // by code
 	Tests         []*PolicyTest            // sorted by file
@@ -40,105 +39,6 @@ type Set struct {
 	// key sets that they name, by slash path; never the directory of users. They
 	// are the operator's own files only: the shipped library is in the binary.
 	Files map[string][]byte
-}
-
-// Law is one law file: facts with sources. It never names regions.
-type Law struct {
-	Code  string // jurisdiction code: "SA", "EU"
-	Title string
-	// Articles are the ids that a basis may name: pdpl-29.
-	Articles map[string]Article
-	// Duty is required, conditional, recommended, none or unclear.
-	Duty string
-	// Mechanisms that the law knows for a transfer: adequacy, scc, bcr, …
-	Mechanisms []string
-	// Adequate lists destinations (codes or groups) that need no reference.
-	Adequate []string
-	// SeparateTerritory marks a special territory whose country is abroad.
-	SeparateTerritory bool
-	// Country is the country in which a special territory lies: AE for AE-DIFC.
-	Country  string
-	ReviewBy time.Time
-	Pos      Pos
-
-	// What follows is for explain and notice; nothing is decided by it.
-	TitleZh, Status, Citation string
-	Effective                 string // as published: "2023-09-14; enforceable 2024-09-14"
-	Adds                      string // the law that this one adds to: EU
-	Localisation              Localisation
-	MechanismFacts            []MechanismFact
-	Breach                    *Breach
-	DSR                       *DSR
-	Minors                    *Minors
-	Retention, LawfulAccess   *Fact
-	Notes, Pending            []string
-	Unverified                []string
-	Confidence                string // high, medium, low
-	SourcesOfficial           []string
-	SourcesPublished          []string
-}
-
-// Localisation says what a law demands about the place of data.
-type Localisation struct {
-	Duty, Scope, Trigger, Citation, Verified string
-}
-
-// MechanismFact is one way in which a law lets data leave.
-type MechanismFact struct {
-	Mechanism, Citation, Condition, Verified string
-	Destinations                             []Text // codes or groups
-}
-
-// Breach holds the deadlines after a breach.
-type Breach struct {
-	AuthorityHours  int    // 0: the law names no number of hours
-	AuthorityText   string // instead of, or beside, a number
-	Users, Citation string
-	Verified        string
-}
-
-// DSR holds the deadlines for requests of data subjects; 0 days means that the
-// law names no number.
-type DSR struct {
-	AccessDays, ErasureDays  int
-	Portability              bool
-	Citation, Note, Verified string
-}
-
-// Minors holds the age below which a guardian decides; 0 where the law names none.
-type Minors struct {
-	Age                      int
-	Citation, Note, Verified string
-}
-
-// Fact is a statement with its citation.
-type Fact struct {
-	Text, Citation, Verified string
-}
-
-// Article is one citation.
-type Article struct {
-	ID       string
-	Citation string
-	Says     string
-	Source   string
-	Verified string // published_page, mixed or knowledge
-}
-
-// Group is a dated set of jurisdictions.
-type Group struct {
-	Name         string
-	Title        string
-	Members      []GroupMember
-	FreeMovement bool // inside it no border is crossed
-	Pos          Pos
-}
-
-// GroupMember is one row; Since and Until are zero where open.
-type GroupMember struct {
-	Code         string
-	Since, Until time.Time
-	Source       string
 }
 
 // Deployment is the operator's installation.

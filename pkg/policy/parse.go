@@ -14,6 +14,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
+	"github.com/domicile-dev/domicile/pkg/policy/law"
 )
 
 // The bounds of one run.
@@ -112,7 +113,7 @@ func newParser(fsys fs.FS) *parser {
 	return &parser{
 		fsys: fsys,
 		set: &Set{
-			Laws: map[string]*Law{}, Groups: map[string]*Group{}, Jurisdictions: map[string]*Jurisdiction{},
+			Laws: map[string]*law.Law{}, Groups: map[string]*law.Group{}, Jurisdictions: map[string]*Jurisdiction{},
 			Files: map[string][]byte{},
 		},
 		known: place.Known{Special: map[string]bool{}, Groups: map[string][]string{}}, lawFrom: map[string]document{}, groups: map[string]document{},
@@ -200,7 +201,7 @@ func (p *parser) list(fsys fs.FS, dir string, shipped bool) (names []string) {
 		case err != nil && name == dir && dir != "." && errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
-			p.add(Problem{Pos: Pos{p.place(name, shipped), 1, 1}, Code: codes.Unreadable, Message: "this cannot be read: " + cause(err),
+			p.add(Problem{Pos: top(p.place(name, shipped)), Code: codes.Unreadable, Message: "this cannot be read: " + cause(err),
 				Fix: "make it readable, or remove it"})
 			if d != nil && d.IsDir() {
 				return fs.SkipDir
@@ -226,7 +227,7 @@ func (p *parser) list(fsys fs.FS, dir string, shipped bool) (names []string) {
 			names = append(names, name)
 		}
 		if len(names) > MaxFiles {
-			p.add(Problem{Pos: Pos{p.place(name, shipped), 1, 1}, Code: codes.TooLarge,
+			p.add(Problem{Pos: top(p.place(name, shipped)), Code: codes.TooLarge,
 				Message: fmt.Sprintf("more than %d policy files in %s; none of them was read", MaxFiles, dir), Fix: "split the repository"})
 			names = nil
 			return fs.SkipAll
@@ -234,7 +235,7 @@ func (p *parser) list(fsys fs.FS, dir string, shipped bool) (names []string) {
 		return nil
 	})
 	if err != nil {
-		p.add(Problem{Pos: Pos{p.place(dir, shipped), 1, 1}, Code: codes.Unreadable, Message: "this cannot be read: " + cause(err)})
+		p.add(Problem{Pos: top(p.place(dir, shipped)), Code: codes.Unreadable, Message: "this cannot be read: " + cause(err)})
 	}
 	return names
 }
@@ -244,6 +245,9 @@ func isYAML(name string) bool {
 	ext := strings.ToLower(path.Ext(name))
 	return ext == ".yaml" || ext == ".yml"
 }
+
+// top is the first place of a file.
+func top(file string) Pos { return Pos{File: file, Line: 1, Column: 1} }
 
 // place is how problems name a file.
 func (p *parser) place(name string, shipped bool) string {
@@ -303,7 +307,7 @@ func readFile(fsys fs.FS, name string) (src []byte, size int64, err error) {
 func (p *parser) open(fsys fs.FS, name, kind string, shipped bool) {
 	d := document{file: p.place(name, shipped), kind: kind, shipped: shipped}
 	p.current = d.file
-	src, ok := p.slurp(fsys, name, d.file, Pos{d.file, 1, 1})
+	src, ok := p.slurp(fsys, name, d.file, top(d.file))
 	if !ok {
 		return
 	}
@@ -316,7 +320,7 @@ func (p *parser) open(fsys fs.FS, name, kind string, shipped bool) {
 	}
 	if d.root = root; root == nil {
 		if len(faults) == 0 {
-			p.add(Problem{Pos: Pos{d.file, 1, 1}, Code: codes.EmptyFile, Message: "the file is empty",
+			p.add(Problem{Pos: top(d.file), Code: codes.EmptyFile, Message: "the file is empty",
 				Fix: fmt.Sprintf("write a %s, or remove the file", kind)})
 		}
 		return
@@ -365,9 +369,9 @@ func (p *parser) read(d document) {
 	}
 	switch d.kind {
 	case kindLaw:
-		r.law(root)
+		r.keepLaw(law.Read(r.Reader, root, p.known))
 	case kindGroups:
-		r.groups(root)
+		law.ReadGroups(r.Reader, root, p.known, r.keepGroup)
 	case kindDeployment:
 		r.deployment(root)
 	case kindJurisdiction:
@@ -389,15 +393,15 @@ func (p *parser) check() {
 		if path.Ext(name) != ".yaml" {
 			fix = "rename it to end in .yaml"
 		}
-		p.add(Problem{Pos: Pos{name, 1, 1}, Code: codes.NotRead, Severity: Warning, Message: "this file is not read: it has no place in the layout", Fix: fix})
+		p.add(Problem{Pos: top(name), Code: codes.NotRead, Severity: Warning, Message: "this file is not read: it has no place in the layout", Fix: fix})
 	}
 	for _, name := range p.dirs {
-		p.add(Problem{Pos: Pos{name, 1, 1}, Code: codes.NotRead, Severity: Warning, Message: "this is a directory, and is not read as a policy file",
+		p.add(Problem{Pos: top(name), Code: codes.NotRead, Severity: Warning, Message: "this is a directory, and is not read as a policy file",
 			Fix: "make it a file, or rename it so that it does not end in " + path.Ext(name)})
 	}
 	if p.set.Deployment == nil {
 		if !slices.ContainsFunc(p.problems, func(x Problem) bool { return x.File == "deployment.yaml" && x.Severity == Error }) {
-			p.add(Problem{Pos: Pos{"deployment.yaml", 1, 1}, Code: codes.NoDeployment, Message: "there is no deployment.yaml",
+			p.add(Problem{Pos: top("deployment.yaml"), Code: codes.NoDeployment, Message: "there is no deployment.yaml",
 				Fix: "write one: the regions where you run, the classes of your requests, the issuers of tokens"})
 		}
 		return

@@ -82,10 +82,7 @@ func (r *reader) directory(d *Deployment, dir *object) {
 }
 
 // twice reports a second definition of a name.
-func (r *reader) twice(n *node, what string, first Pos) {
-	r.p.add(Problem{Pos: r.pos(n), Code: codes.Twice, Message: what + " is defined twice",
-		Why: "first at " + where(first), Fix: "remove one, or rename it"})
-}
+func (r *reader) twice(n *node, what string, first Pos) { r.Twice(n, what, first) }
 
 func (r *reader) region(d *Deployment, n *node) {
 	o := r.Object(n, "region")

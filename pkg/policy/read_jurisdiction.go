@@ -7,12 +7,10 @@ import (
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
+	"github.com/domicile-dev/domicile/pkg/policy/law"
 )
 
-var (
-	mechanisms = []string{"adequacy", "scc", "bcr", "certification", "consent", "approval", "derogation"}
-	purposes   = []string{"serve", "entry", "cache", "directory", "deliver"}
-)
+var purposes = []string{"serve", "entry", "cache", "directory", "deliver"}
 
 // jurisdiction reads one jurisdictions/*.yaml.
 func (r *reader) jurisdiction(root *object) {
@@ -131,7 +129,7 @@ func (r *reader) rules(j *Jurisdiction, spec *object) {
 		if o == nil {
 			continue
 		}
-		at := Text{name, r.pos(f.Key)}
+		at := Text{Value: name, Pos: r.pos(f.Key)}
 		r.p.uses = append(r.p.uses, classUse{at, "the rule"})
 		if rule := r.rule(o, at, f.Key, def); rule != nil {
 			j.Rules[name] = rule
@@ -185,7 +183,7 @@ func (r *reader) transfer(n *node) *Transfer {
 		r.p.uses = append(r.p.uses, classUse{c, "transfer " + t.ID})
 	}
 	t.For = r.texts(o.Texts("for", true, false, func(n *node, what string) (string, bool) { return r.Choice(n, what, purposes...) }))
-	t.Mechanism = o.Choice("mechanism", true, mechanisms...)
+	t.Mechanism = o.Choice("mechanism", true, law.Mechanisms...)
 	t.Reference = o.Text("reference", t.Mechanism != "adequacy")
 	t.ReviewBy = o.Date("reviewBy", false)
 	t.Until = o.Date("until", false)

@@ -53,7 +53,7 @@ func (r *reader) testCase(n *node) (c TestCase, ok bool) {
 	o.Done()
 	if c.Class != "" && c.DenyReason != string(residency.NoClass) {
 		at := o.Node.Get("class")
-		r.p.uses = append(r.p.uses, classUse{Text{c.Class, r.pos(at)}, "the case"})
+		r.p.uses = append(r.p.uses, classUse{Text{Value: c.Class, Pos: r.pos(at)}, "the case"})
 	}
 	return c, true
 }

@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
@@ -45,61 +44,17 @@ func newReader(p *parser, doc document) *reader {
 	return r
 }
 
-func (r *reader) pos(n *node) Pos { return Pos{r.doc.file, n.Line, n.Column} }
+func (r *reader) pos(n *node) Pos { return r.Pos(n) }
 
 // where prints a place. It is no method of Pos, because Problem embeds Pos and
 // would print as its place alone.
 func where(p Pos) string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
 
-// texts gives texts their places; nil stays nil, which means that the field is
-// absent.
-func (r *reader) texts(in []form.Text) []Text {
-	if in == nil {
-		return nil
-	}
-	out := make([]Text, len(in))
-	for i, t := range in {
-		out[i] = Text{t.Value, r.pos(t.At)}
-	}
-	return out
-}
+func (r *reader) texts(in []form.Text) []Text { return r.Placed(in) }
 
 // code returns a reader of codes for a use.
 func (r *reader) code(u place.Use) func(n *node, what string) (string, bool) {
-	return func(n *node, what string) (string, bool) {
-		if n.Kind == yamlpos.Null {
-			r.Fail(n, codes.NoValue, `write a code in quotes, as in "SA"`, "%s has no value", what)
-			return "", false
-		}
-		s, ok := r.Text(n, what)
-		if !ok {
-			return "", false
-		}
-		if n.Kind == yamlpos.Plain && form.IsBoolLike(s) {
-			fix := `write a code of ISO 3166-1 in quotes, as in "SA"`
-			if up := strings.ToUpper(s); place.IsCountry(up) {
-				fix = fmt.Sprintf("write %q", up)
-			}
-			r.Fail(n, codes.BoolLike, fix, "country code %s is unquoted; some YAML readers turn it into %s", s, boolOf(s))
-			return "", false
-		}
-		if why, fix := r.p.known.Fault(n.Value, u); why != "" {
-			r.Fail(n, codes.Code, fix, "%s %s", what, why)
-			return "", false
-		}
-		if n.Kind == yamlpos.Plain && r.p.known.Groups[s] == nil {
-			r.Warn(n, codes.Unquoted, fmt.Sprintf("write %q", s), "code %s is unquoted; quote every code, because some YAML readers turn NO into false", s)
-		}
-		return s, true
-	}
-}
-
-func boolOf(s string) string {
-	switch strings.ToLower(s) {
-	case "y", "yes", "on", "true":
-		return "true"
-	}
-	return "false"
+	return r.p.known.Code(r.Reader, u)
 }
 
 // header checks apiVersion and kind.

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/law"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -33,7 +34,7 @@ func ask(t *testing.T, q residency.Query) *Explanation {
 		Places: map[[2]string]policy.Pos{{"AA", "m"}: {File: "aa.yaml", Line: 7}, {"BB", "m"}: {File: "bb.yaml", Line: 3}},
 		Shown:  func(f string) string { return "policies/" + f },
 		Set: &policy.Set{
-			Laws: map[string]*policy.Law{"AA": {Articles: map[string]policy.Article{"art-1": {Citation: "Art. 1"}}}},
+			Laws: map[string]*law.Law{"AA": {Articles: map[string]law.Article{"art-1": {Citation: "Art. 1"}}}},
 			Jurisdictions: map[string]*policy.Jurisdiction{
 				"AA": {
 					Laws: []policy.Text{text("AA")}, Enforcement: "observe",

@@ -13,6 +13,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
 	"github.com/domicile-dev/domicile/pkg/policy/nearest"
+	"github.com/domicile-dev/domicile/pkg/policy/source"
 )
 
 // node is a place in a file together with what stands there.
@@ -235,6 +236,30 @@ func (r *Reader) Texts(v *node, field string, emptyAllowed bool, one func(n *nod
 		out = append(out, Text{s, n})
 	}
 	return out
+}
+
+// Placed gives texts their places; nil stays nil, which means that the field is
+// absent.
+func (r *Reader) Placed(in []Text) []source.Text {
+	if in == nil {
+		return nil
+	}
+	out := make([]source.Text, len(in))
+	for i, t := range in {
+		out[i] = source.Text{Value: t.Value, Pos: r.Pos(t.At)}
+	}
+	return out
+}
+
+// Pos is where a node stands.
+func (r *Reader) Pos(n *node) source.Pos {
+	return source.Pos{File: r.File, Line: n.Line, Column: n.Column}
+}
+
+// Twice reports that something was defined before, at first.
+func (r *Reader) Twice(n *node, what string, first source.Pos) {
+	r.Report(Finding{At: n, Code: codes.Twice, Message: what + " is defined twice",
+		Why: fmt.Sprintf("first at %s:%d:%d", first.File, first.Line, first.Column), Fix: "remove one, or rename it"})
 }
 
 // Values returns the texts alone.

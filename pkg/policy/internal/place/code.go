@@ -1,0 +1,48 @@
+package place
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
+)
+
+// Code returns a reader of codes for a use.
+func (k Known) Code(r *form.Reader, u Use) func(n *yamlpos.Node, what string) (string, bool) {
+	return func(n *yamlpos.Node, what string) (string, bool) {
+		if n.Kind == yamlpos.Null {
+			r.Fail(n, codes.NoValue, `write a code in quotes, as in "SA"`, "%s has no value", what)
+			return "", false
+		}
+		s, ok := r.Text(n, what)
+		if !ok {
+			return "", false
+		}
+		if n.Kind == yamlpos.Plain && form.IsBoolLike(s) {
+			fix := `write a code of ISO 3166-1 in quotes, as in "SA"`
+			if up := strings.ToUpper(s); IsCountry(up) {
+				fix = fmt.Sprintf("write %q", up)
+			}
+			r.Fail(n, codes.BoolLike, fix, "country code %s is unquoted; some YAML readers turn it into %s", s, boolOf(s))
+			return "", false
+		}
+		if why, fix := k.Fault(n.Value, u); why != "" {
+			r.Fail(n, codes.Code, fix, "%s %s", what, why)
+			return "", false
+		}
+		if n.Kind == yamlpos.Plain && k.Groups[s] == nil {
+			r.Warn(n, codes.Unquoted, fmt.Sprintf("write %q", s), "code %s is unquoted; quote every code, because some YAML readers turn NO into false", s)
+		}
+		return s, true
+	}
+}
+
+func boolOf(s string) string {
+	switch strings.ToLower(s) {
+	case "y", "yes", "on", "true":
+		return "true"
+	}
+	return "false"
+}
