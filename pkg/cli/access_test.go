@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/store"
@@ -27,7 +28,7 @@ var testNow = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 // run types one command line and returns what a user sees.
 func run(ctx context.Context, env map[string]string, args ...string) (code int, out, err string) {
 	var o, e bytes.Buffer
-	code = Run(ctx, Env{
+	code = Run(ctx, session.Env{
 		Args: args, Out: &o, Err: &e,
 		Getenv: func(k string) string { return env[k] }, Now: func() time.Time { return testNow },
 	})
@@ -135,7 +136,7 @@ func TestExitCodesOfOtherCommands(t *testing.T) {
 	} {
 		var o, e bytes.Buffer
 		cmd := &cobra.Command{Use: "other", RunE: func(*cobra.Command, []string) error { return c.fail() }}
-		got := Run(t.Context(), Env{Args: []string{"other"}, Out: &o, Err: &e, Getenv: os.Getenv, Now: time.Now}, cmd)
+		got := Run(t.Context(), session.Env{Args: []string{"other"}, Out: &o, Err: &e, Getenv: os.Getenv, Now: time.Now}, cmd)
 		if got != c.code || (got == exit.Done) != (e.Len() == 0) {
 			t.Errorf("exit %d, want %d: %s", got, c.code, e.String())
 		}
@@ -150,7 +151,7 @@ func TestGlobalFlagsOfOtherCommands(t *testing.T) {
 		cmd := &cobra.Command{Use: "other"}
 		cmd.AddCommand(sub)
 		args := append([]string{"other", "sub"}, flags...)
-		if got := Run(t.Context(), Env{Args: args, Out: &o, Err: &e, Getenv: os.Getenv, Now: time.Now}, cmd); got != exit.Usage {
+		if got := Run(t.Context(), session.Env{Args: args, Out: &o, Err: &e, Getenv: os.Getenv, Now: time.Now}, cmd); got != exit.Usage {
 			t.Errorf("%v: exit %d, %s", flags, got, e.String())
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/remote"
+	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
@@ -24,7 +25,7 @@ import (
 
 // changed is the answer to a change.
 type changed struct {
-	versioned
+	session.Versioned
 	control.Outcome
 	Proxies *control.Spread `json:"proxies,omitempty"`
 }
@@ -63,7 +64,7 @@ func (b *by) query(a *app) url.Values {
 
 func (a *app) applyCommand() *cobra.Command {
 	var (
-		r    access
+		r    session.Access
 		b    by
 		base int64
 	)
@@ -85,14 +86,14 @@ a warning, where domicile test fails.`,
 		Example: `  domicile apply policies --control https://control.example.com:8443 \
     --cert me.pem --key me-key.pem --ca ca.pem -m "TR: messages stay home"
   domicile apply policies --dir /tmp/demo --wait 5s`,
-		Args: args("DIR"), ValidArgsFunction: directories,
+		Args: session.Args("DIR"), ValidArgsFunction: session.Directories,
 	}
-	r.flags(cmd)
+	r.Flags(cmd)
 	b.flags(cmd)
 	cmd.Flags().Int64Var(&base, "base", -1, "`sequence` that this change is made on top of (default: the present one)")
 	cmd.Flags().Lookup("base").DefValue = "0" // or help would say "default -1"
-	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
-		c, err := a.client(cmd, r)
+	cmd.RunE = a.Run(func(cmd *cobra.Command, args []string) error {
+		c, err := a.Client(cmd, r)
 		if err != nil {
 			return err
 		}
@@ -118,12 +119,12 @@ a warning, where domicile test fails.`,
 
 // checked is a directory that passed lint, tests and leak check. What was found
 // is printed otherwise.
-func (a *app) checked(cmd *cobra.Command, dir string) (*local, error) {
-	l, err := a.read(cmd, dir, judged{strict: true})
+func (a *app) checked(cmd *cobra.Command, dir string) (*session.Local, error) {
+	l, err := a.Read(cmd, dir, session.Judged{Strict: true})
 	if err != nil {
 		return nil, err
 	}
-	if !l.good() {
+	if !l.Good() {
 		if err := a.lintOutput(l); err != nil {
 			return nil, err
 		}
@@ -146,7 +147,7 @@ func (a *app) checked(cmd *cobra.Command, dir string) (*local, error) {
 
 func (a *app) rollbackCommand() *cobra.Command {
 	var (
-		r access
+		r session.Access
 		b by
 	)
 	cmd := &cobra.Command{
@@ -162,23 +163,23 @@ policy is in force all the same.`,
   domicile rollback 17 --dir /tmp/demo -m "18 refuses logins"`,
 		Args: func(cmd *cobra.Command, got []string) error {
 			if len(got) > 1 {
-				return usage(cmd, "unexpected argument %q", got[1])
+				return session.Usage(cmd, "unexpected argument %q", got[1])
 			}
 			return nil
 		},
 	}
-	r.flags(cmd)
+	r.Flags(cmd)
 	b.flags(cmd)
-	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = a.Run(func(cmd *cobra.Command, args []string) error {
 		q := b.query(a)
 		if len(args) == 1 {
 			n, err := strconv.ParseUint(args[0], 10, 63)
 			if err != nil || n == 0 {
-				return usage(cmd, "%q is no sequence; domicile history lists them", args[0])
+				return session.Usage(cmd, "%q is no sequence; domicile history lists them", args[0])
 			}
 			q.Set("to", args[0])
 		}
-		c, err := a.client(cmd, r)
+		c, err := a.Client(cmd, r)
 		if err != nil {
 			return err
 		}
@@ -198,7 +199,7 @@ policy is in force all the same.`,
 
 // change asks for a change and shows what became of it.
 func (a *app) change(cmd *cobra.Command, c *remote.Client, path string, q url.Values, body []byte, p show.Place, wait time.Duration) error {
-	data, err := c.Call(cmd.Context(), changeTime+wait, path, q, body)
+	data, err := c.Call(cmd.Context(), session.ChangeTime+wait, path, q, body)
 	var no *remote.Rejected
 	if errors.As(err, &no) {
 		if err := a.showRejected(no, p); err != nil {
@@ -208,12 +209,12 @@ func (a *app) change(cmd *cobra.Command, c *remote.Client, path string, q url.Va
 	if err != nil {
 		return err
 	}
-	out := changed{versioned: v1()}
+	out := changed{Versioned: session.V1()}
 	if err := c.Decode(data, &out); err != nil {
 		return err
 	}
 	p.Text(a.Err, out.Warnings)
-	err = a.emit(out, func(w io.Writer) {
+	err = a.Emit(out, func(w io.Writer) {
 		switch {
 		case out.Unchanged:
 			fmt.Fprintf(w, "Unchanged: sequence %d holds this bundle already.\n", out.Sequence)
@@ -243,13 +244,13 @@ func pending(n int) string {
 // showRejected prints why a change was rejected, as a result.
 func (a *app) showRejected(no *remote.Rejected, p show.Place) error {
 	v := struct {
-		versioned
+		session.Versioned
 		Problems []show.Problem      `json:"problems"`
 		Leaks    []leakcheck.Finding `json:"leaks"`
 		Tests    *policytest.Report  `json:"tests,omitempty"`
 		Error    string              `json:"error,omitempty"`
-	}{v1(), p.JSON(no.Problems), no.Leaks, no.Tests, no.Cause}
-	return a.emit(v, func(w io.Writer) {
+	}{session.V1(), p.JSON(no.Problems), no.Leaks, no.Tests, no.Cause}
+	return a.Emit(v, func(w io.Writer) {
 		p.Text(w, append(append([]policy.Problem{}, no.Problems...), leakProblems(no.Leaks)...))
 		if no.Tests != nil {
 			no.Tests.Text(cleaner{w})
@@ -259,7 +260,7 @@ func (a *app) showRejected(no *remote.Rejected, p show.Place) error {
 
 func (a *app) historyCommand() *cobra.Command {
 	var (
-		r     access
+		r     session.Access
 		limit int
 	)
 	cmd := &cobra.Command{
@@ -269,15 +270,15 @@ func (a *app) historyCommand() *cobra.Command {
 digest of what they mean (table) and of their files (bundle), and why.`,
 		Example: `  domicile history --dir /tmp/demo
   domicile history --limit 100 --output json --control https://control.example.com:8443`,
-		Args: args(),
+		Args: session.Args(),
 	}
-	r.flags(cmd)
+	r.Flags(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 20, "how many, 1 to 1000")
-	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = a.Run(func(cmd *cobra.Command, _ []string) error {
 		if limit < 1 || limit > 1000 {
-			return usage(cmd, "--limit %d is not between 1 and 1000", limit)
+			return session.Usage(cmd, "--limit %d is not between 1 and 1000", limit)
 		}
-		c, err := a.client(cmd, r)
+		c, err := a.Client(cmd, r)
 		if err != nil {
 			return err
 		}
@@ -286,10 +287,10 @@ digest of what they mean (table) and of their files (bundle), and why.`,
 			return err
 		}
 		v := struct {
-			versioned
+			session.Versioned
 			Records []store.Record `json:"records"`
-		}{v1(), records}
-		return a.emit(v, func(w io.Writer) { a.historyText(w, records) })
+		}{session.V1(), records}
+		return a.Emit(v, func(w io.Writer) { a.historyText(w, records) })
 	})
 	return cmd
 }
@@ -305,7 +306,7 @@ func (a *app) historyText(w io.Writer, records []store.Record) {
 		if r.RollbackOf != 0 {
 			message = fmt.Sprintf("(rollback to %d) %s", r.RollbackOf, message)
 		}
-		when := fmt.Sprintf("%s (%s ago)", r.At.UTC().Format("2006-01-02T15:04:05Z"), a.age(r.At))
+		when := fmt.Sprintf("%s (%s ago)", r.At.UTC().Format("2006-01-02T15:04:05Z"), a.Age(r.At))
 		t.Row(strconv.FormatUint(r.Sequence, 10), when, orDash(r.Author), show.Digest(r.Table), show.Digest(r.Bundle), message)
 	}
 	t.Write(w)

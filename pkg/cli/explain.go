@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/cli/explain"
+	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
@@ -14,8 +15,8 @@ import (
 func (a *app) explainCommand() *cobra.Command {
 	var (
 		q   residency.Query
-		j   judged
-		src source
+		j   session.Judged
+		src session.Source
 	)
 	cmd := &cobra.Command{
 		Use:   "explain --home H --class C",
@@ -32,27 +33,27 @@ answer, not a failure: the exit code is 0.`,
 		Example: `  domicile explain --home SA --class message --entry eu-frankfurt
   domicile explain --home SA --class message --entry eu-frankfurt --down me-riyadh
   domicile explain --home TR --class profile --control https://control.example.com:8443`,
-		Args: args(),
+		Args: session.Args(),
 	}
 	f := cmd.Flags()
 	f.StringVar(&q.Home, "home", "", `home jurisdiction, such as SA`)
 	f.StringVar(&q.Class, "class", "", "data class, such as message")
 	f.StringVar(&q.Entry, "entry", "", "region whose gateway takes the connection (default: the first that may)")
 	f.StringSliceVar(&q.Down, "down", nil, "regions that cannot serve, separated by commas")
-	j.flags(cmd)
-	src.flags(cmd, true)
-	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+	j.Flags(cmd)
+	src.Flags(cmd, true)
+	cmd.RunE = a.Run(func(cmd *cobra.Command, _ []string) error {
 		for _, need := range []struct{ flag, value string }{{"--home", q.Home}, {"--class", q.Class}} {
 			if need.value == "" {
-				return usage(cmd, "%s is missing", need.flag)
+				return session.Usage(cmd, "%s is missing", need.flag)
 			}
 		}
-		l, err := a.source(cmd, src, j)
+		l, err := a.Open(cmd, src, j)
 		if err != nil {
 			return err
 		}
-		if !l.good() {
-			return a.refuse(l)
+		if !l.Good() {
+			return a.Refuse(l)
 		}
 		a.noteUnknown(l, q)
 		var hosts []explain.Host
@@ -63,15 +64,15 @@ answer, not a failure: the exit code is 0.`,
 		}
 		e := explain.Explain(explain.Policy{
 			Set: l.Set, Table: l.Table, Places: l.Places, Bundle: l.Bundle.Digest(), Shown: l.Shown, Hosts: hosts,
-		}, q, formatVersion)
-		return a.emit(e, e.Text)
+		}, q, session.FormatVersion)
+		return a.Emit(e, e.Text)
 	})
 	return cmd
 }
 
 // noteUnknown points out words that the deployment does not know: likely typing
 // errors, which the policy answers with a denial like all that is unknown.
-func (a *app) noteUnknown(l *local, q residency.Query) {
+func (a *app) noteUnknown(l *session.Local, q residency.Query) {
 	var regions, homes, classes []string
 	for _, r := range l.Topology.Regions {
 		regions = append(regions, r.Name)
@@ -88,7 +89,7 @@ func (a *app) noteUnknown(l *local, q residency.Query) {
 	note := func(kind, word string, known []string) {
 		if word != "" && !slices.Contains(known, word) {
 			slices.Sort(known)
-			fmt.Fprintf(a.Err, "note: the policy knows no %s %q%s\n", kind, show.Line(word), didYouMean(word, known, ""))
+			fmt.Fprintf(a.Err, "note: the policy knows no %s %q%s\n", kind, show.Line(word), session.DidYouMean(word, known, ""))
 		}
 	}
 	note("home", q.Home, homes)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/sarif"
+	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
@@ -17,7 +18,7 @@ import (
 )
 
 type lintResult struct {
-	versioned
+	session.Versioned
 	Problems []show.Problem      `json:"problems"`
 	Leaks    []leakcheck.Finding `json:"leaks"`
 	Errors   int                 `json:"errors"`
@@ -28,7 +29,7 @@ type lintResult struct {
 }
 
 func (a *app) lintCommand() *cobra.Command {
-	var j judged
+	var j session.Judged
 	cmd := &cobra.Command{
 		Use:   "lint DIR",
 		Short: "Check a policy directory and report every problem at once",
@@ -42,19 +43,20 @@ new work must not rely on them.`,
 		Example: `  domicile lint policies
   domicile lint policies --output sarif >domicile.sarif
   domicile lint policies --output json | jq '.problems[] | {file, line, code}'`,
-		Args: args("DIR"), ValidArgsFunction: directories,
+		Args: session.Args("DIR"), ValidArgsFunction: session.Directories,
 	}
-	j.flags(cmd)
-	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
-		j.strict = true
-		l, err := a.read(cmd, args[0], j)
+	j.Flags(cmd)
+	session.Forms(cmd, "sarif", "github", "junit")
+	cmd.RunE = a.Run(func(cmd *cobra.Command, args []string) error {
+		j.Strict = true
+		l, err := a.Read(cmd, args[0], j)
 		if err != nil {
 			return err
 		}
 		if err := a.lintOutput(l); err != nil {
 			return err
 		}
-		if !l.good() {
+		if !l.Good() {
 			return exit.Silent(exit.Findings)
 		}
 		return nil
@@ -62,9 +64,9 @@ new work must not rely on them.`,
 	return cmd
 }
 
-func (a *app) lintOutput(l *local) error {
+func (a *app) lintOutput(l *session.Local) error {
 	all := slices.Concat(l.Problems, leakProblems(l.Leaks))
-	switch a.output {
+	switch a.Output {
 	case "sarif":
 		var findings []sarif.Finding
 		for _, q := range all {
@@ -80,7 +82,7 @@ func (a *app) lintOutput(l *local) error {
 	case "junit":
 		return show.WriteJUnit(a.Out, l.JUnit(all))
 	}
-	r := lintResult{versioned: v1(), Problems: l.JSON(l.Problems), Leaks: l.Leaks}
+	r := lintResult{Versioned: session.V1(), Problems: l.JSON(l.Problems), Leaks: l.Leaks}
 	if r.Leaks == nil {
 		r.Leaks = []leakcheck.Finding{}
 	}
@@ -94,13 +96,13 @@ func (a *app) lintOutput(l *local) error {
 	if l.Set != nil {
 		r.Files = len(l.Set.Files)
 	}
-	if l.good() {
+	if l.Good() {
 		r.Table, r.Bundle = l.Table.Digest(), l.Bundle.Digest()
 	}
-	return a.emit(r, func(w io.Writer) {
+	return a.Emit(r, func(w io.Writer) {
 		l.Text(w, all)
 		fmt.Fprintf(w, "Checked %s: %s, %s.", show.Count(r.Files, "file"), show.Count(r.Errors, "error"), show.Count(r.Warnings, "warning"))
-		if l.good() {
+		if l.Good() {
 			fmt.Fprintf(w, " No leak in %s.", show.Count(len(l.Nodes), "Envoy configuration"))
 		}
 		fmt.Fprintln(w)
@@ -110,9 +112,9 @@ func (a *app) lintOutput(l *local) error {
 // ShowPolicy writes what keeps a policy directory from being published, for
 // commands of other packages. Dir is its path as people typed it.
 func ShowPolicy(w io.Writer, dir string, fsys fs.FS, problems []policy.Problem, leaks []leakcheck.Finding) {
-	l := &local{Place: show.Place{FS: fsys}}
+	l := &session.Local{Place: show.Place{FS: fsys}}
 	if dir != "" {
-		l.Dir = shownDir(dir)
+		l.Dir = session.ShownDir(dir)
 	}
 	errs := slices.DeleteFunc(slices.Clone(problems), func(q policy.Problem) bool { return q.Severity != policy.Error })
 	l.Text(w, append(errs, leakProblems(leaks)...))

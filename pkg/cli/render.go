@@ -9,12 +9,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/envoy"
 	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
 type rendered struct {
-	versioned
+	session.Versioned
 	Node       string            `json:"node"`
 	Table      string            `json:"table"`
 	Listeners  []json.RawMessage `json:"listeners"`
@@ -25,7 +26,7 @@ type rendered struct {
 
 func (a *app) renderCommand() *cobra.Command {
 	var (
-		j         judged
+		j         session.Judged
 		node      string
 		bootstrap bool
 		spec      envoy.BootstrapSpec
@@ -44,9 +45,9 @@ included, which no other Envoy trusts: good for a look, not for service.`,
 		Example: `  domicile render policies --node eu-frankfurt/gateway
   domicile render policies --node eu-frankfurt/gateway --bootstrap \
     --node-cert cert.pem --node-key key.pem --ca ca.pem >envoy.json`,
-		Args: args("DIR"), ValidArgsFunction: directories,
+		Args: session.Args("DIR"), ValidArgsFunction: session.Directories,
 	}
-	j.flags(cmd)
+	j.Flags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&node, "node", "", "REGION/ROLE, such as eu-frankfurt/gateway")
 	f.BoolVar(&bootstrap, "bootstrap", false, "print a static file that starts an Envoy")
@@ -56,17 +57,17 @@ included, which no other Envoy trusts: good for a look, not for service.`,
 	f.StringVar(&spec.CA.File, "ca", "", "who may have signed a peer's certificate")
 	f.StringVar(&spec.Public.Certificate.File, "public-cert", "", "certificate that users see (default: --node-cert)")
 	f.StringVar(&spec.Public.Key.File, "public-key", "", "its key (default: --node-key)")
-	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = a.Run(func(cmd *cobra.Command, args []string) error {
 		n, err := nodeOf(cmd, node)
 		if err != nil {
 			return err
 		}
-		l, err := a.read(cmd, args[0], j)
+		l, err := a.Read(cmd, args[0], j)
 		if err != nil {
 			return err
 		}
-		if !l.good() {
-			return a.refuse(l)
+		if !l.Good() {
+			return a.Refuse(l)
 		}
 		res := l.Nodes[n]
 		if res == nil {
@@ -74,7 +75,7 @@ included, which no other Envoy trusts: good for a look, not for service.`,
 			for k := range l.Nodes {
 				known = append(known, k.String())
 			}
-			return usage(cmd, "the deployment has no node %q%s", node, didYouMean(node, known, ""))
+			return session.Usage(cmd, "the deployment has no node %q%s", node, session.DidYouMean(node, known, ""))
 		}
 		if bootstrap {
 			spec.Cluster, spec.TrustDomain = n.Role, l.Topology.TrustDomain
@@ -99,9 +100,9 @@ func (a *app) certificates(cmd *cobra.Command, spec *envoy.BootstrapSpec, id ide
 	}
 	switch {
 	case named != 0 && named != 3:
-		return usage(cmd, "--node-cert, --node-key and --ca go together")
+		return session.Usage(cmd, "--node-cert, --node-key and --ca go together")
 	case (spec.Public.Certificate.File == "") != (spec.Public.Key.File == ""):
-		return usage(cmd, "--public-cert and --public-key go together")
+		return session.Usage(cmd, "--public-cert and --public-key go together")
 	case named == 0:
 		authority, err := identity.NewAuthority(spec.TrustDomain)
 		if err != nil {
@@ -125,9 +126,9 @@ func nodeOf(cmd *cobra.Command, s string) (envoy.Node, error) {
 	region, role, ok := strings.Cut(s, "/")
 	if !ok || region == "" || role == "" {
 		if s == "" {
-			return envoy.Node{}, usage(cmd, "--node is missing")
+			return envoy.Node{}, session.Usage(cmd, "--node is missing")
 		}
-		return envoy.Node{}, usage(cmd, "--node %q is not REGION/ROLE, such as eu-frankfurt/gateway", s)
+		return envoy.Node{}, session.Usage(cmd, "--node %q is not REGION/ROLE, such as eu-frankfurt/gateway", s)
 	}
 	return envoy.Node{Region: region, Role: role}, nil
 }
@@ -143,8 +144,8 @@ func (a *app) printBootstrap(spec envoy.BootstrapSpec, res *envoy.Resources) err
 }
 
 // printResources writes JSON for text too: the configuration has no other form.
-func (a *app) printResources(l *local, n envoy.Node, res *envoy.Resources) error {
-	r := rendered{versioned: v1(), Node: n.String(), Table: l.Table.Digest()}
+func (a *app) printResources(l *session.Local, n envoy.Node, res *envoy.Resources) error {
+	r := rendered{Versioned: session.V1(), Node: n.String(), Table: l.Table.Digest()}
 	var err error
 	if r.Listeners, err = messages(res.Listeners); err != nil {
 		return err
@@ -158,10 +159,10 @@ func (a *app) printResources(l *local, n envoy.Node, res *envoy.Resources) error
 	if r.Extensions, err = messages(res.Extensions); err != nil {
 		return err
 	}
-	if a.output == "text" {
-		a.output = "json"
+	if a.Output == "text" {
+		a.Output = "json"
 	}
-	return a.emit(r, nil)
+	return a.Emit(r, nil)
 }
 
 func messages[T proto.Message](list []T) ([]json.RawMessage, error) {

@@ -13,11 +13,12 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/health"
 	"github.com/domicile-dev/domicile/pkg/cli/remote"
+	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 )
 
 type statusResult struct {
-	versioned
+	session.Versioned
 	api.Status
 }
 
@@ -26,7 +27,7 @@ const watchPause = time.Second
 
 func (a *app) statusCommand() *cobra.Command {
 	var (
-		r     access
+		r     session.Access
 		watch bool
 	)
 	cmd := &cobra.Command{
@@ -41,12 +42,12 @@ With --watch it prints again whenever something changed, until interrupted.
 domicile check judges the same and sets the exit code.`,
 		Example: `  domicile status --dir /tmp/demo
   domicile status --output json --control https://control.example.com:8443 | jq '.policy.table as $t | .proxies[] | select(.state != "synced" or .table != $t)'`,
-		Args: args(),
+		Args: session.Args(),
 	}
-	r.flags(cmd)
+	r.Flags(cmd)
 	cmd.Flags().BoolVar(&watch, "watch", false, "print again whenever something changed")
-	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
-		c, err := a.client(cmd, r)
+	cmd.RunE = a.Run(func(cmd *cobra.Command, _ []string) error {
+		c, err := a.Client(cmd, r)
 		if err != nil {
 			return err
 		}
@@ -57,7 +58,7 @@ domicile check judges the same and sets the exit code.`,
 		if err != nil {
 			return err
 		}
-		return a.emit(statusResult{v1(), s}, func(w io.Writer) { a.statusText(w, s) })
+		return a.Emit(statusResult{session.V1(), s}, func(w io.Writer) { a.statusText(w, s) })
 	})
 	return cmd
 }
@@ -83,7 +84,7 @@ func (a *app) watch(ctx context.Context, c *remote.Client) error {
 			if err := c.Decode(data, &s); err != nil {
 				return err
 			}
-			if err := a.emit(statusResult{v1(), s}, func(w io.Writer) {
+			if err := a.Emit(statusResult{session.V1(), s}, func(w io.Writer) {
 				if len(last) > 0 {
 					fmt.Fprintln(w)
 				}
@@ -104,7 +105,7 @@ func (a *app) watch(ctx context.Context, c *remote.Client) error {
 func (a *app) statusText(w io.Writer, s api.Status) {
 	if p := s.Policy; p != nil {
 		fmt.Fprintf(w, "policy   sequence %d, table %s, applied %s ago by %s, in force here for %s\n",
-			p.Sequence, show.Digest(p.Table), a.age(p.At), show.Line(orDash(p.Author)), a.age(p.Since))
+			p.Sequence, show.Digest(p.Table), a.Age(p.At), show.Line(orDash(p.Author)), a.Age(p.Since))
 		if p.Message != "" {
 			fmt.Fprintf(w, "         %s\n", show.Line(p.Message))
 		}
@@ -115,12 +116,12 @@ func (a *app) statusText(w io.Writer, s api.Status) {
 		fmt.Fprintln(w, "policy   none in force: everything is refused")
 	}
 	if s.Store.Connected {
-		fmt.Fprintf(w, "store    answers (for %s)\n", a.age(s.Store.Since))
+		fmt.Fprintf(w, "store    answers (for %s)\n", a.Age(s.Store.Since))
 	} else {
-		fmt.Fprintf(w, "store    DOES NOT ANSWER for %s: %s\n", a.age(s.Store.Since), show.Line(s.Store.Error))
+		fmt.Fprintf(w, "store    DOES NOT ANSWER for %s: %s\n", a.Age(s.Store.Since), show.Line(s.Store.Error))
 	}
 	if f := s.Refused; f != nil {
-		fmt.Fprintf(w, "refused  sequence %d, bundle %s, for %s: %s\n", f.Sequence, show.Digest(f.Bundle), a.age(f.Since), show.Line(health.Why(f)))
+		fmt.Fprintf(w, "refused  sequence %d, bundle %s, for %s: %s\n", f.Sequence, show.Digest(f.Bundle), a.Age(f.Since), show.Line(health.Why(f)))
 	}
 	if s.Git != nil {
 		fmt.Fprintf(w, "git      %s\n", show.Line(health.Git(s.Git, a.Now()).Message))
@@ -141,9 +142,9 @@ func (a *app) statusText(w io.Writer, s api.Status) {
 		}
 		connected := "no"
 		if !p.ConnectedSince.IsZero() {
-			connected = a.age(p.ConnectedSince)
+			connected = a.Age(p.ConnectedSince)
 		}
-		t.Row(p.ID, string(p.State), runs, a.age(p.Since), connected)
+		t.Row(p.ID, string(p.State), runs, a.Age(p.Since), connected)
 	}
 	t.Write(w)
 	for _, p := range s.Proxies {
@@ -161,7 +162,7 @@ func orDash(s string) string {
 }
 
 func (a *app) checkCommand() *cobra.Command {
-	var r access
+	var r session.Access
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Judge whether a deployment is healthy",
@@ -174,11 +175,11 @@ It does not look at what the control plane cannot see, such as traffic that goes
 around the Envoys; domicile verify judges one Envoy by itself.`,
 		Example: `  domicile check --dir /tmp/demo
   domicile check --control https://control.example.com:8443 --cert me.pem --key me-key.pem --ca ca.pem`,
-		Args: args(),
+		Args: session.Args(),
 	}
-	r.flags(cmd)
-	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
-		c, err := a.client(cmd, r)
+	r.Flags(cmd)
+	cmd.RunE = a.Run(func(cmd *cobra.Command, _ []string) error {
+		c, err := a.Client(cmd, r)
 		if err != nil {
 			return err
 		}
@@ -191,14 +192,14 @@ around the Envoys; domicile verify judges one Envoy by itself.`,
 			list = append(list, health.Git(s.Git, a.Now()))
 		}
 		v := struct {
-			versioned
+			session.Versioned
 			Checks []health.Finding `json:"checks"`
-		}{v1(), list}
+		}{session.V1(), list}
 		counts := map[string]int{}
 		for _, f := range list {
 			counts[f.State]++
 		}
-		if err := a.emit(v, func(w io.Writer) {
+		if err := a.Emit(v, func(w io.Writer) {
 			for _, f := range list {
 				fmt.Fprintf(w, "  %-4s  %s\n", map[string]string{"ok": "OK", "warn": "WARN", "fail": "FAIL"}[f.State], show.Line(f.Message))
 				if f.Fix != "" {

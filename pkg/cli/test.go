@@ -7,18 +7,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/policytest"
 )
 
 type testResult struct {
-	versioned
+	session.Versioned
 	policytest.Report
 	Table string `json:"table"`
 }
 
 func (a *app) testCommand() *cobra.Command {
-	var j judged
+	var j session.Judged
 	var coverage int
 	cmd := &cobra.Command{
 		Use:   "test DIR",
@@ -30,20 +31,21 @@ A directory without any test fails; domicile apply warns of it and goes on.`,
 		Example: `  domicile test policies
   domicile test policies --min-coverage 100
   domicile test policies --output junit >policy-tests.xml`,
-		Args: args("DIR"), ValidArgsFunction: directories,
+		Args: session.Args("DIR"), ValidArgsFunction: session.Directories,
 	}
-	j.flags(cmd)
+	j.Flags(cmd)
+	session.Forms(cmd, "junit")
 	cmd.Flags().IntVar(&coverage, "min-coverage", 0, "least share of rules that the cases must reach, in percent")
-	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = a.Run(func(cmd *cobra.Command, args []string) error {
 		if coverage < 0 || coverage > 100 {
-			return usage(cmd, "--min-coverage %d is no percentage", coverage)
+			return session.Usage(cmd, "--min-coverage %d is no percentage", coverage)
 		}
-		l, err := a.read(cmd, args[0], j)
+		l, err := a.Read(cmd, args[0], j)
 		if err != nil {
 			return err
 		}
-		if !l.good() {
-			return a.refuse(l)
+		if !l.Good() {
+			return a.Refuse(l)
 		}
 		r := policytest.Run(l.Set, l.Table)
 		for i := range r.Cases {
@@ -65,11 +67,11 @@ A directory without any test fails; domicile apply warns of it and goes on.`,
 	return cmd
 }
 
-func (a *app) testOutput(l *local, r policytest.Report) error {
-	if a.output == "junit" {
+func (a *app) testOutput(l *session.Local, r policytest.Report) error {
+	if a.Output == "junit" {
 		return show.WriteJUnit(a.Out, junitTests(r))
 	}
-	return a.emit(testResult{v1(), r, l.Table.Digest()}, func(w io.Writer) { r.Text(cleaner{w}) })
+	return a.Emit(testResult{session.V1(), r, l.Table.Digest()}, func(w io.Writer) { r.Text(cleaner{w}) })
 }
 
 func junitTests(r policytest.Report) show.Suite {

@@ -13,12 +13,13 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/remote"
+	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 )
 
 type verified struct {
-	versioned
+	session.Versioned
 	Node     string              `json:"node"`
 	Region   string              `json:"region"`
 	Findings []leakcheck.Finding `json:"findings"`
@@ -33,8 +34,8 @@ const mostDump = 512 << 20
 
 func (a *app) verifyCommand() *cobra.Command {
 	var (
-		j            judged
-		src          source
+		j            session.Judged
+		src          session.Source
 		admin, where string
 	)
 	cmd := &cobra.Command{
@@ -49,40 +50,40 @@ ADMIN_URL is Envoy's admin interface. The policy comes from --policies (default
 from --overlay. The region is that of the Envoy's node id, unless --region says it.`,
 		Example: `  domicile verify --envoy http://127.0.0.1:9901 --policies policies
   domicile verify --envoy http://127.0.0.1:40123 --policies policies --dir /tmp/demo`,
-		Args: args(),
+		Args: session.Args(),
 	}
 	f := cmd.Flags()
 	f.StringVar(&admin, "envoy", "", "URL of the Envoy's admin interface")
 	f.StringVar(&where, "region", "", "region in which the Envoy runs (default: by its node id)")
-	f.StringVar(&src.dir, "dir", "", "directory of a demo, for its stand-in addresses")
-	src.flags(cmd, false)
-	j.flags(cmd)
-	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+	f.StringVar(&src.Dir, "dir", "", "directory of a demo, for its stand-in addresses")
+	src.Flags(cmd, false)
+	j.Flags(cmd)
+	cmd.RunE = a.Run(func(cmd *cobra.Command, _ []string) error {
 		u, err := url.Parse(admin)
 		switch {
 		case admin == "":
-			return usage(cmd, "--envoy is missing")
+			return session.Usage(cmd, "--envoy is missing")
 		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-			return usage(cmd, "--envoy %q is no URL such as http://127.0.0.1:9901", admin)
+			return session.Usage(cmd, "--envoy %q is no URL such as http://127.0.0.1:9901", admin)
 		}
-		if src.dir != "" {
-			if j.overlay != "" {
-				return usage(cmd, "--dir and --overlay exclude each other")
+		if src.Dir != "" {
+			if j.Overlay != "" {
+				return session.Usage(cmd, "--dir and --overlay exclude each other")
 			}
-			j.overlay = filepath.Join(src.dir, "overlay.json")
+			j.Overlay = filepath.Join(src.Dir, "overlay.json")
 		}
-		if src.policies == "" {
+		if src.Policies == "" {
 			if _, err := os.Stat("policies"); err != nil {
-				return usage(cmd, "--policies is missing")
+				return session.Usage(cmd, "--policies is missing")
 			}
-			src.policies = "policies"
+			src.Policies = "policies"
 		}
-		l, err := a.read(cmd, src.policies, j)
+		l, err := a.Read(cmd, src.Policies, j)
 		if err != nil {
 			return err
 		}
-		if !l.good() {
-			return a.refuse(l)
+		if !l.Good() {
+			return a.Refuse(l)
 		}
 		dump, err := fetchDump(cmd.Context(), u)
 		if err != nil {
@@ -128,18 +129,18 @@ func fetchDump(ctx context.Context, admin *url.URL) ([]byte, error) {
 	return nil, exit.Errorf(exit.Unreachable, "Envoy %s is unreachable: %w", admin, remote.Cause(err))
 }
 
-func judgeDump(cmd *cobra.Command, l *local, dump []byte, where string) (*verified, error) {
+func judgeDump(cmd *cobra.Command, l *session.Local, dump []byte, where string) (*verified, error) {
 	cfg, node, err := leakcheck.FromConfigDump(dump)
 	if err != nil {
 		return nil, exit.Errorf(exit.Findings, "read configuration dump: %w", err)
 	}
 	if where == "" {
 		if where, err = region(node); err != nil {
-			return nil, usage(cmd, "%v; say --region", err)
+			return nil, session.Usage(cmd, "%v; say --region", err)
 		}
 	}
 	v := &verified{
-		versioned: v1(), Node: node, Region: where, Policy: l.Table.Digest(),
+		Versioned: session.V1(), Node: node, Region: where, Policy: l.Table.Digest(),
 		Findings:  leakcheck.Check(cfg, l.Table, l.Topology, where),
 		Listeners: len(cfg.Listeners), Clusters: len(cfg.Clusters),
 	}
@@ -153,7 +154,7 @@ func judgeDump(cmd *cobra.Command, l *local, dump []byte, where string) (*verifi
 }
 
 func (a *app) verifyOutput(v *verified) error {
-	err := a.emit(v, func(w io.Writer) {
+	err := a.Emit(v, func(w io.Writer) {
 		judged := fmt.Sprintf("%s and %s judged in %s, policy %s", show.Count(v.Listeners, "listener"),
 			show.Count(v.Clusters, "cluster"), show.Line(v.Region), show.Digest(v.Policy))
 		if len(v.Findings) == 0 {

@@ -8,12 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/version"
 )
 
 type versionResult struct {
-	versioned
+	session.Versioned
 	Version     string `json:"version"`
 	Go          string `json:"go"`
 	Platform    string `json:"platform"`
@@ -30,13 +31,13 @@ func (a *app) versionCommand() *cobra.Command {
 compiles (it is part of their digest) and the Envoy that it makes configuration for.`,
 		Example: `  domicile version
   domicile version --output json`,
-		Args: args(),
-		RunE: a.run(func(*cobra.Command, []string) error {
+		Args: session.Args(),
+		RunE: a.Run(func(*cobra.Command, []string) error {
 			v := versionResult{
-				versioned: v1(), Version: version.String(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+				Versioned: session.V1(), Version: version.String(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 				TableFormat: residency.Format, EnvoyAPI: moduleVersion("github.com/envoyproxy/go-control-plane/envoy"),
 			}
-			return a.emit(v, func(w io.Writer) {
+			return a.Emit(v, func(w io.Writer) {
 				fmt.Fprintf(w, "domicile %s\n  table format  %d\n  Envoy API     %s\n  built with    %s for %s\n",
 					v.Version, v.TableFormat, v.EnvoyAPI, v.Go, v.Platform)
 			})

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/cli"
+	"github.com/domicile-dev/domicile/pkg/cli/session"
 )
 
 // TestVerifyFindsPlantedRoute starts a real Envoy from `render --bootstrap`,
@@ -148,7 +149,7 @@ func free(t *testing.T) string {
 func domicile(t *testing.T, want int, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
-	code = cli.Run(t.Context(), cli.Env{Args: args, Out: &o, Err: &e, Getenv: os.Getenv, Now: time.Now})
+	code = cli.Run(t.Context(), session.Env{Args: args, Out: &o, Err: &e, Getenv: os.Getenv, Now: time.Now})
 	if code != want {
 		t.Fatalf("domicile %s: exit %d, want %d\n%s%s", strings.Join(args, " "), code, want, o.String(), e.String())
 	}

@@ -1,4 +1,4 @@
-package cli
+package session
 
 import (
 	"errors"
@@ -19,32 +19,32 @@ import (
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
-// local is a policy directory (or a bundle of one) that was read and judged.
-type local struct {
+// Local is a policy directory (or a bundle of one) that was read and judged.
+type Local struct {
 	show.Place
 	*release.Release
 	Bundle *bundle.Bundle // nil unless good
-	at     time.Time      // the instant of judgement
+	At     time.Time      // the instant of judgement
 }
 
-// judged is how a directory is to be judged.
-type judged struct {
-	at      string // instant, RFC 3339; "" is now
-	overlay string // file of local stand-ins; "" is none
-	strict  bool   // lapsed transfers are errors
+// Judged is how a directory is to be judged.
+type Judged struct {
+	At      string // instant, RFC 3339; "" is now
+	Overlay string // file of local stand-ins; "" is none
+	Strict  bool   // lapsed transfers are errors
 }
 
-// flags adds the flags of every command that judges a directory.
-func (j *judged) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&j.at, "at", "", "judge as of this instant (RFC 3339), instead of now")
-	cmd.Flags().StringVar(&j.overlay, "overlay", "", "file of local stand-ins for addresses and keys (overlay.json of a demo)")
+// Flags adds the flags of every command that judges a directory.
+func (j *Judged) Flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&j.At, "at", "", "judge as of this instant (RFC 3339), instead of now")
+	cmd.Flags().StringVar(&j.Overlay, "overlay", "", "file of local stand-ins for addresses and keys (overlay.json of a demo)")
 }
 
-// read judges the policy directory. Its error is a path that cannot be opened
+// Read judges the policy directory. Its error is a path that cannot be opened
 // or a wrong flag; what is wrong inside the files stands in Problems.
-func (a *app) read(cmd *cobra.Command, dir string, j judged) (*local, error) {
+func (a *Session) Read(cmd *cobra.Command, dir string, j Judged) (*Local, error) {
 	info, err := os.Stat(dir)
-	if missing(err) {
+	if Missing(err) {
 		return nil, exit.Errorf(exit.Usage, "policy directory %s does not exist", dir)
 	}
 	if err != nil {
@@ -58,29 +58,30 @@ func (a *app) read(cmd *cobra.Command, dir string, j judged) (*local, error) {
 	} else if err := f.Close(); err != nil {
 		return nil, exit.Errorf(exit.Usage, "open policy directory: %w", err)
 	}
-	return a.judge(cmd, os.DirFS(dir), shownDir(dir), j)
+	return a.Judge(cmd, os.DirFS(dir), ShownDir(dir), j)
 }
 
-func (a *app) judge(cmd *cobra.Command, fsys fs.FS, shown string, j judged) (*local, error) {
-	in := release.Input{FS: fsys, At: a.Now(), Strict: j.strict}
-	if j.at != "" {
-		at, err := time.Parse(time.RFC3339, j.at)
+// Judge judges what fsys holds; shown is its directory as messages name it.
+func (a *Session) Judge(cmd *cobra.Command, fsys fs.FS, shown string, j Judged) (*Local, error) {
+	in := release.Input{FS: fsys, At: a.Now(), Strict: j.Strict}
+	if j.At != "" {
+		at, err := time.Parse(time.RFC3339, j.At)
 		if err != nil {
-			return nil, usage(cmd, "--at %q is not an instant such as 2026-11-24T00:00:00Z", j.at)
+			return nil, Usage(cmd, "--at %q is not an instant such as 2026-11-24T00:00:00Z", j.At)
 		}
 		in.At = at
 	}
-	if j.overlay != "" {
-		data, err := os.ReadFile(j.overlay)
+	if j.Overlay != "" {
+		data, err := os.ReadFile(j.Overlay)
 		if err != nil {
 			return nil, exit.Errorf(exit.Usage, "open overlay: %w", err)
 		}
 		if in.Overlay, err = topology.ParseOverlay(data); err != nil {
-			return nil, exit.Errorf(exit.Findings, "%s: %w", j.overlay, err)
+			return nil, exit.Errorf(exit.Findings, "%s: %w", j.Overlay, err)
 		}
 	}
-	l := &local{Place: show.Place{Dir: shown, FS: fsys}, Release: release.Build(in), at: in.At}
-	if l.good() {
+	l := &Local{Place: show.Place{Dir: shown, FS: fsys}, Release: release.Build(in), At: in.At}
+	if l.Good() {
 		var err error
 		if l.Bundle, err = bundle.New(l.Set.Files); err != nil {
 			return nil, exit.Errorf(exit.Findings, "pack %s: %w", shown, err)
@@ -89,12 +90,12 @@ func (a *app) judge(cmd *cobra.Command, fsys fs.FS, shown string, j judged) (*lo
 	return l, nil
 }
 
-// good tells whether the release may be used: no error and no leak. Otherwise
+// Good tells whether the release may be used: no error and no leak. Otherwise
 // it has no table and no configuration.
-func (l *local) good() bool { return l.Publishable() }
+func (l *Local) Good() bool { return l.Publishable() }
 
-// refuse is the result of a command that needs a good release and has none.
-func (a *app) refuse(l *local) error {
+// Refuse is the result of a command that needs a good release and has none.
+func (a *Session) Refuse(l *Local) error {
 	for _, q := range l.Problems {
 		if q.Severity == policy.Error {
 			l.Text(a.Err, []policy.Problem{q})
@@ -106,9 +107,9 @@ func (a *app) refuse(l *local) error {
 	return exit.Errorf(exit.Findings, "%s does not compile; see domicile lint", l.Dir)
 }
 
-// shownDir is a directory as people would type it here: relative if it lies
+// ShownDir is a directory as people would type it here: relative if it lies
 // below the working directory.
-func shownDir(dir string) string {
+func ShownDir(dir string) string {
 	wd, err := os.Getwd()
 	if err != nil || !filepath.IsAbs(dir) {
 		return filepath.ToSlash(filepath.Clean(dir))
@@ -120,5 +121,5 @@ func shownDir(dir string) string {
 	return filepath.ToSlash(rel)
 }
 
-// missing tells whether an error is that a file does not exist.
-func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+// Missing tells whether an error is that a file does not exist.
+func Missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

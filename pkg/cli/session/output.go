@@ -1,4 +1,4 @@
-package cli
+package session
 
 import (
 	"bytes"
@@ -9,25 +9,26 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 )
 
-// formatVersion is the version of all machine output: a minor step adds fields.
-const formatVersion = "1.0"
+// FormatVersion is the version of all machine output: a minor step adds fields.
+const FormatVersion = "1.0"
 
-// versioned begins every machine-readable result.
-type versioned struct {
+// Versioned begins every machine-readable result.
+type Versioned struct {
 	FormatVersion string `json:"formatVersion"`
 }
 
-func v1() versioned { return versioned{formatVersion} }
+// V1 is the present version.
+func V1() Versioned { return Versioned{FormatVersion} }
 
-// emit writes a result in the form that was asked for.
-func (a *app) emit(v any, text func(io.Writer)) error {
-	switch a.output {
+// Emit writes a result in the form that was asked for.
+func (a *Session) Emit(v any, text func(io.Writer)) error {
+	switch a.Output {
 	case "json", "yaml":
 		data, err := json.Marshal(v)
 		if err != nil {
 			return exit.Errorf(exit.Bug, "write result: %w", err)
 		}
-		if a.output == "yaml" {
+		if a.Output == "yaml" {
 			return show.YAML(a.Out, data)
 		}
 		return show.JSON(a.Out, data)
