@@ -12,7 +12,7 @@ type Query struct {
 // Decision is the answer. The zero Decision is a denial: Allowed is true only
 // when a Table made it so.
 type Decision struct {
-	allowed bool
+	allowed, passes bool
 	// Reason says why not; empty when allowed.
 	Reason Reason
 	// Region serves; empty when denied.
@@ -27,6 +27,11 @@ type Decision struct {
 
 // Allowed tells whether the request may pass.
 func (d Decision) Allowed() bool { return d.allowed }
+
+// Passes tells that the request is refused, but that its home is under
+// observation: it goes to the backend that served before Domicile, from its entry
+// and no further, and is counted under Reason.
+func (d Decision) Passes() bool { return d.passes }
 
 // Home judges a verified token: may this issuer name this home? Claim is the
 // value of the home claim, "" when it is missing.
@@ -65,18 +70,43 @@ func (t *Table) DecideRoute(i int, q Query) Decision {
 	}
 	r := t.lanes[lane{q.Home, i}]
 	if r == nil {
-		c := t.spec.Routes[i].Class
-		if carries := t.spec.Routes[i].Carries; len(carries) == 1 {
-			c = carries[0]
-		}
-		r = t.rules[cell{q.Home, c}]
+		r = t.rules[cell{q.Home, governing(t.spec.Routes[i])}]
 	}
-	return t.judge(r, q)
+	d := t.judge(r, q)
+	d.passes = d.passes && !slices.Contains(t.held[lane{q.Home, i}], q.Entry)
+	return d
 }
 
+// governing is the class that governs a route which carries one only.
+func governing(r Route) string {
+	if len(r.Carries) == 1 {
+		return r.Carries[0]
+	}
+	return r.Class
+}
+
+// Observed tells whether a home is under observation.
+func (t *Table) Observed(home string) bool { return t != nil && t.observed[home] }
+
+// judge decides by a rule, nil for none. A region that is down, or anything that
+// the policy of an observed home does not decide, is refused as ever.
 func (t *Table) judge(r *Rule, q Query) Decision {
+	d := verdict(r, q)
+	switch d.Reason {
+	case NoRule, Forbidden, EntryNotAllowed, TransferNotAllowed, Lapsed:
+		_, here := t.regions[q.Entry]
+		d.passes = here && t.observed[q.Home] && (r == nil || !r.Braked)
+	}
+	return d
+}
+
+func verdict(r *Rule, q Query) Decision {
 	switch {
-	case r == nil || r.Class == "":
+	case r == nil:
+		return Decision{Reason: NoRule}
+	case r.Class == "" && r.Braked:
+		return Decision{Reason: Forbidden}
+	case r.Class == "":
 		return Decision{Reason: NoRule}
 	case len(r.Serve) == 0 && len(r.LapsedServe) > 0:
 		return Decision{Reason: Lapsed, Rule: r}
@@ -148,6 +178,7 @@ func (t *Table) DecideHost(i int, region, entry string) Decision {
 	for n, home := range t.HomesOf(region, t.spec.Routes[i].Class) {
 		d := t.DecideRoute(i, Query{Home: home, Entry: entry})
 		if !d.allowed {
+			d.passes = false // nobody is known yet
 			return d
 		}
 		if n > 0 && !slices.Equal(d.Serve, out.Serve) {

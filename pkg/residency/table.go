@@ -84,6 +84,9 @@ type Rule struct {
 	MaxAge time.Duration `json:"maxAge,omitempty"`
 	// Cache is nil where nothing may be cached.
 	Cache *Cache `json:"cache,omitempty"`
+	// Braked: an emergency denial stands against the class. What it refuses does
+	// not pass, not even for a home under observation.
+	Braked bool `json:"braked,omitempty"`
 }
 
 // Cache says which edges may hold which fields for how long.
@@ -113,6 +116,18 @@ type Spec struct {
 	Issuers   []Issuer   `json:"issuers"`
 	Rules     []Rule     `json:"rules"`
 	Transfers []Transfer `json:"transfers"`
+	// Observed lists the homes under observation: what their rules refuse passes to
+	// the backends that served before Domicile. Held takes that away again for
+	// single routes; only a step of a roll-out (Meet) has any.
+	Observed []string `json:"observed,omitempty"`
+	Held     []Held   `json:"held,omitempty"`
+}
+
+// Held are the entries at which a class route of an observed home does not pass.
+type Held struct {
+	Home    string   `json:"home"`
+	Route   int      `json:"route"` // index into Spec.Routes
+	Entries []string `json:"entries"`
 }
 
 // Table is the compiled policy: immutable, and the zero value denies.
@@ -124,8 +139,10 @@ type Table struct {
 	rules   map[cell]*Rule
 	// lanes holds the effective rule of each (home, route) that carries several
 	// classes, in the order of spec.Routes.
-	lanes   map[lane]*Rule
-	issuers map[string]map[string]bool
+	lanes    map[lane]*Rule
+	issuers  map[string]map[string]bool
+	observed map[string]bool
+	held     map[lane][]string
 }
 
 type cell struct{ home, class string }
@@ -141,7 +158,13 @@ func New(s Spec) (*Table, error) {
 	t := &Table{
 		spec:    normalise(s),
 		regions: map[string]Region{}, homes: map[string]bool{}, rules: map[cell]*Rule{}, lanes: map[lane]*Rule{},
-		issuers: map[string]map[string]bool{},
+		issuers: map[string]map[string]bool{}, observed: map[string]bool{}, held: map[lane][]string{},
+	}
+	for _, h := range t.spec.Observed {
+		t.observed[h] = true
+	}
+	for _, h := range t.spec.Held {
+		t.held[lane{h.Home, h.Route}] = h.Entries
 	}
 	for _, r := range t.spec.Regions {
 		if _, dup := t.regions[r.Name]; dup {
@@ -215,18 +238,24 @@ func (t *Table) merge(home string, r Route) *Rule {
 	if len(r.Carries) == 0 || (len(r.Carries) == 1 && r.Carries[0] == r.Class) {
 		return nil
 	}
-	first := t.rules[cell{home, r.Carries[0]}]
-	if first == nil {
-		return &Rule{Home: home, Class: ""}
-	}
-	out := clone(*first)
-	out.Cache = nil
-	for _, c := range r.Carries[1:] {
+	var out Rule
+	braked, missing := false, false
+	for i, c := range r.Carries {
 		next := t.rules[cell{home, c}]
-		if next == nil {
-			return &Rule{Home: home, Class: ""}
+		switch {
+		case next == nil:
+			missing = true
+			continue
+		case i == 0:
+			out = clone(*next)
+			out.Cache = nil
+		default:
+			out = restrict(out, *next)
 		}
-		out = restrict(out, *next)
+		braked = braked || next.Braked
+	}
+	if missing {
+		return &Rule{Home: home, Class: "", Braked: braked}
 	}
 	return &out
 }
@@ -253,6 +282,7 @@ func restrict(a, b Rule) Rule {
 	}
 	out.Serve, out.LapsedServe = keep(a.Serve, a.LapsedServe, b.Serve, b.LapsedServe)
 	out.Entry, out.LapsedEntry = keep(a.Entry, a.LapsedEntry, b.Entry, b.LapsedEntry)
+	out.Braked = a.Braked || b.Braked
 	if out.MaxAge == 0 || (b.MaxAge != 0 && b.MaxAge < out.MaxAge) {
 		out.MaxAge = b.MaxAge
 	}
@@ -282,7 +312,7 @@ func sorted(in []string) []string {
 // normalise copies s so that equal meaning gives equal bytes. The order of
 // Routes, Carries and Serve is meaning and stays.
 func normalise(s Spec) Spec {
-	out := Spec{Regions: slices.Clone(s.Regions)}
+	out := Spec{Regions: slices.Clone(s.Regions), Observed: sorted(s.Observed)}
 	sort.Slice(out.Regions, func(i, j int) bool { return out.Regions[i].Name < out.Regions[j].Name })
 	for _, r := range s.Routes {
 		r.Carries, r.Serve = slices.Clone(r.Carries), slices.Clone(r.Serve)
@@ -308,6 +338,14 @@ func normalise(s Spec) Spec {
 	sort.Slice(out.Transfers, func(i, j int) bool {
 		a, b := out.Transfers[i], out.Transfers[j]
 		return a.Home < b.Home || a.Home == b.Home && a.ID < b.ID
+	})
+	for _, h := range s.Held {
+		h.Entries = sorted(h.Entries)
+		out.Held = append(out.Held, h)
+	}
+	sort.Slice(out.Held, func(i, j int) bool {
+		a, b := out.Held[i], out.Held[j]
+		return a.Home < b.Home || a.Home == b.Home && a.Route < b.Route
 	})
 	return out
 }

@@ -228,6 +228,8 @@ func TestDigestIsOfMeaningNotOfOrder(t *testing.T) {
 		"an entry":       func(s *residency.Spec) { s.Rules[0].Entry = s.Rules[0].Entry[:1] },
 		"max age":        func(s *residency.Spec) { s.Rules[0].MaxAge++ },
 		"a lapse":        func(s *residency.Spec) { s.Transfers[0].Lapsed = true },
+		"observation":    func(s *residency.Spec) { s.Observed = []string{"DE"} },
+		"the brake":      func(s *residency.Spec) { s.Rules[0].Braked = true },
 	} {
 		s := spec()
 		change(&s)
@@ -258,9 +260,13 @@ func randomSpec(r *rapid.T, label string) residency.Spec {
 			if rapid.IntRange(0, 4).Draw(r, label+"skip") == 0 {
 				continue
 			}
-			s.Rules = append(s.Rules, residency.Rule{Home: h, Class: c, Serve: subset("serve", regionNames), Entry: subset("entry", regionNames)})
+			s.Rules = append(s.Rules, residency.Rule{
+				Home: h, Class: c, Serve: subset("serve", regionNames), Entry: subset("entry", regionNames),
+				Braked: rapid.IntRange(0, 9).Draw(r, label+"brake") == 0,
+			})
 		}
 	}
+	s.Observed = subset("observed", homeCodes)
 	return s
 }
 
@@ -283,6 +289,9 @@ func TestMeetNeverAllowsMoreThanBoth(t *testing.T) {
 							r.Fatalf("route %d %s at %s: the step serves in %s; old %v, new %v", route, h, e, region, da.Serve, db.Serve)
 						}
 					}
+					if dm.Passes() != (da.Passes() && db.Passes()) {
+						r.Fatalf("route %d %s at %s: the step passes %t, old %t, new %t", route, h, e, dm.Passes(), da.Passes(), db.Passes())
+					}
 					if da.Allowed() && db.Allowed() && cmp.Equal(da.Serve, db.Serve) && !dm.Allowed() {
 						r.Fatalf("route %d %s at %s: unchanged, yet the step denies: %s", route, h, e, dm.Reason)
 					}
@@ -304,7 +313,7 @@ func TestKeeps(t *testing.T) {
 			for _, h := range homeCodes {
 				for _, e := range regionNames {
 					q := residency.Query{Home: h, Entry: e}
-					if was, is := a.DecideRoute(route, q), m.DecideRoute(route, q); was.Allowed() && !cmp.Equal(was.Serve, is.Serve) {
+					if was, is := a.DecideRoute(route, q), m.DecideRoute(route, q); was.Allowed() && !cmp.Equal(was.Serve, is.Serve) || was.Passes() && !is.Passes() {
 						want = false
 					}
 				}
