@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/counted"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
@@ -158,6 +159,7 @@ func (s BootstrapSpec) base() (*bootstrapv3.Bootstrap, error) {
 		BootstrapExtensions: []*corev3.TypedExtensionConfig{{
 			Name: "envoy.bootstrap.internal_listener", TypedConfig: internal,
 		}},
+		StatsConfig:     counted.Tags(),
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Secrets: s.secrets()},
 		OverloadManager: &overloadv3.OverloadManager{ResourceMonitors: []*overloadv3.ResourceMonitor{{
 			Name:       "envoy.resource_monitors.global_downstream_max_connections",

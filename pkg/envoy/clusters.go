@@ -3,25 +3,22 @@ package envoy
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	internalupstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
 	rawv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/upstream"
 )
 
 // protocol is what is spoken towards a backend, and along the whole way of a
@@ -35,7 +32,6 @@ const (
 
 const (
 	connectTimeout = 2 * time.Second
-	healthInterval = time.Second
 	// healthPath is where a peer answers whether a service has a live backend in
 	// its region. It is not reachable by users.
 	healthPath = "/.domicile/health/"
@@ -53,18 +49,25 @@ const (
 type destination struct {
 	service string
 	regions []string
+	today   bool // to where the service was served before Domicile, not to any region
 	proto   protocol
 }
 
 // name is the cluster's name and the identity of the destination:
-// SERVICE@REGION, or SERVICE@A>B for a list.
+// SERVICE@REGION, SERVICE@A>B for a list, or today/SERVICE.
 func (d destination) name() string {
+	if d.today {
+		return "today/" + d.service + string(d.proto)
+	}
 	return d.service + "@" + strings.Join(d.regions, ">") + string(d.proto)
 }
 
 // route asks for the cluster that a route of short requests uses and returns
 // its name. Everything towards another region goes to its peer, over HTTP/2.
 func (t *translation) routeCluster(d destination) string {
+	if d.today {
+		return t.todayCluster(d)
+	}
 	if len(d.regions) == 1 {
 		if d.regions[0] == t.region.Name {
 			return t.localCluster(d.service, d.proto, false)
@@ -77,6 +80,9 @@ func (t *translation) routeCluster(d destination) string {
 // streamCluster asks for the cluster behind an internal listener: the bytes of
 // one protocol pass to a backend or a peer as they are.
 func (t *translation) streamCluster(d destination) string {
+	if d.today {
+		return t.todayCluster(d)
+	}
 	if len(d.regions) == 1 {
 		if d.regions[0] == t.region.Name {
 			return t.localCluster(d.service, d.proto, false)
@@ -126,7 +132,7 @@ func (t *translation) localCluster(service string, p protocol, checked bool) str
 	}
 	if checked {
 		c.Name += "?checked"
-		c.HealthChecks = []*corev3.HealthCheck{tcpCheck()}
+		c.HealthChecks = []*corev3.HealthCheck{upstream.TCPCheck()}
 	}
 	if t.has(c.Name) {
 		return c.Name
@@ -156,7 +162,7 @@ func (t *translation) peerCluster(region, service string, p protocol) string {
 	}
 	if service != "" {
 		c.Name += "?" + service
-		c.HealthChecks = []*corev3.HealthCheck{peerCheck(service, p)}
+		c.HealthChecks = []*corev3.HealthCheck{upstream.HTTPCheck("peer", healthPath+service, p == http2)}
 	}
 	if t.has(c.Name) {
 		return c.Name
@@ -181,7 +187,7 @@ func (t *translation) agentCluster() *clusterv3.Cluster {
 		ConnectTimeout:                durationpb.New(connectTimeout),
 		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
 		TypedExtensionProtocolOptions: t.protocolOptions(http2, false),
-		LoadAssignment: assignment("agent", &corev3.Address{Address: &corev3.Address_Pipe{
+		LoadAssignment: upstream.Assignment("agent", &corev3.Address{Address: &corev3.Address_Pipe{
 			Pipe: &corev3.Pipe{Path: t.region.Agent},
 		}}),
 	}
@@ -194,7 +200,7 @@ func (t *translation) internalCluster(name string, p protocol) *clusterv3.Cluste
 		ConnectTimeout:                durationpb.New(connectTimeout),
 		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
 		TypedExtensionProtocolOptions: t.protocolOptions(p, false),
-		LoadAssignment: assignment(name, &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{
+		LoadAssignment: upstream.Assignment(name, &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{
 			EnvoyInternalAddress: &corev3.EnvoyInternalAddress{
 				AddressNameSpecifier: &corev3.EnvoyInternalAddress_ServerListenerName{ServerListenerName: name},
 			},
@@ -209,22 +215,6 @@ func (t *translation) internalCluster(name string, p protocol) *clusterv3.Cluste
 			})},
 		},
 	}
-}
-
-// unlimited lifts Envoy's bound of 1,024 connections and requests a cluster: what
-// one Envoy takes is bounded where users come in (BootstrapSpec), and a full
-// cluster would leave the rest of a home's users hanging.
-func unlimited() *clusterv3.CircuitBreakers {
-	const most = 10 * maxConnections
-	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
-		MaxConnections: wrapperspb.UInt32(most), MaxPendingRequests: wrapperspb.UInt32(most), MaxRequests: wrapperspb.UInt32(most),
-	}}}
-}
-
-// noPanic: where nothing is healthy nothing is served. Envoy's default would
-// send to every endpoint once half of them are down.
-func noPanic() *clusterv3.Cluster_CommonLbConfig {
-	return &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 0}}
 }
 
 func (t *translation) protocolOptions(p protocol, connect bool) map[string]*anypb.Any {
@@ -279,51 +269,8 @@ func (t *translation) sanRegex(regions string, roles ...string) string {
 	return fmt.Sprintf("spiffe://%s/%s/(?:%s)/[^/]+", regexp.QuoteMeta(t.Topology.TrustDomain), regions, strings.Join(roles, "|"))
 }
 
-func tcpCheck() *corev3.HealthCheck {
-	return &corev3.HealthCheck{
-		Timeout: durationpb.New(healthInterval), Interval: durationpb.New(healthInterval),
-		NoTrafficInterval:  durationpb.New(healthInterval),
-		UnhealthyThreshold: wrapperspb.UInt32(2), HealthyThreshold: wrapperspb.UInt32(1),
-		HealthChecker: &corev3.HealthCheck_TcpHealthCheck_{TcpHealthCheck: &corev3.HealthCheck_TcpHealthCheck{}},
-	}
-}
-
-func peerCheck(service string, p protocol) *corev3.HealthCheck {
-	c := tcpCheck()
-	h := &corev3.HealthCheck_HttpHealthCheck{Host: "peer", Path: healthPath + service}
-	if p == http2 {
-		h.CodecClientType = typev3.CodecClientType_HTTP2
-	}
-	c.HealthChecker = &corev3.HealthCheck_HttpHealthCheck_{HttpHealthCheck: h}
-	return c
-}
-
-func assignment(cluster string, addresses ...*corev3.Address) *endpointv3.ClusterLoadAssignment {
-	group := &endpointv3.LocalityLbEndpoints{}
-	for _, a := range addresses {
-		group.LbEndpoints = append(group.LbEndpoints, &endpointv3.LbEndpoint{
-			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: a}},
-		})
-	}
-	return &endpointv3.ClusterLoadAssignment{ClusterName: cluster, Endpoints: []*endpointv3.LocalityLbEndpoints{group}}
-}
-
-// setEndpoints puts host:port addresses into a cluster: literal where all are
-// IP addresses, by DNS otherwise.
 func (t *translation) setEndpoints(c *clusterv3.Cluster, hostPorts []string) {
-	kind := clusterv3.Cluster_STATIC
-	var list []*corev3.Address
-	for _, hp := range slices.Sorted(slices.Values(hostPorts)) {
-		a, ip, err := address.Socket(hp)
-		if err != nil {
-			t.fail(fmt.Errorf("cluster %s: %w", c.GetName(), err))
-			return
-		}
-		if !ip {
-			kind = clusterv3.Cluster_STRICT_DNS
-		}
-		list = append(list, a)
+	if err := upstream.SetEndpoints(c, hostPorts); err != nil {
+		t.fail(fmt.Errorf("cluster %s: %w", c.GetName(), err))
 	}
-	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: kind}
-	c.LoadAssignment = assignment(c.GetName(), list...)
 }

@@ -35,6 +35,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/upstream"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -157,7 +158,7 @@ func (t *translation) digest() string {
 func (t *translation) has(cluster string) bool { return t.clusters[cluster] != nil }
 
 func (t *translation) addCluster(c *clusterv3.Cluster) {
-	c.CommonLbConfig, c.CircuitBreakers = noPanic(), unlimited()
+	c.CommonLbConfig, c.CircuitBreakers = upstream.NoPanic(), upstream.Unlimited(maxConnections)
 	t.clusters[c.GetName()] = c
 }
 

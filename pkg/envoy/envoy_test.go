@@ -140,6 +140,9 @@ func TestPolicyNeverTouchesASocketListener(t *testing.T) {
 		"another region and peer":  func(_ *residency.Spec, p *topology.Topology) { p.Regions[2].Peer = "elsewhere:1" },
 		"another gateway's host":   func(_ *residency.Spec, p *topology.Topology) { p.Regions[1].Host = "other.example" },
 		"a session bound in place": func(s *residency.Spec, _ *topology.Topology) { s.Rules[0].MaxAge = 1e9 },
+		"a home under observation": func(s *residency.Spec, p *topology.Topology) {
+			s.Observed, p.Today = []string{"QA"}, map[string][]string{"message": {"10.9.0.1:80"}}
+		},
 	}
 	for name, change := range changes {
 		s, p := spec(), place()
@@ -290,7 +293,8 @@ func TestTranslateRefusesWhatIsNotThere(t *testing.T) {
 func TestEverythingValidates(t *testing.T) {
 	type validator interface{ ValidateAll() error }
 	for _, n := range envoy.Nodes(place()) {
-		res := translate(t, envoy.Input{Table: table(t, spec()), Topology: place(), Node: n})
+		s, p := watched()
+		res := translate(t, envoy.Input{Table: table(t, s), Topology: p, Node: n})
 		var all []proto.Message
 		for _, x := range res.Listeners {
 			all = append(all, x)

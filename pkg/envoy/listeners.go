@@ -168,7 +168,7 @@ func (t *translation) router() *hcmv3.HttpFilter {
 // the long-lived streams of one home, class route and destination run. Removing
 // the listener closes them, and no others.
 func (t *translation) liveCluster(owner string, r residency.Route, d destination) string {
-	name := liveName(owner, streamID(r, t, d.regions), d)
+	name := liveName(owner, streamID(r, t, d), d)
 	if _, done := t.inner[name]; done {
 		return name
 	}
@@ -186,7 +186,7 @@ func (t *translation) liveCluster(owner string, r residency.Route, d destination
 // it, and nothing goes on without its word. It stands apart so that the requests
 // that need no agent pay nothing for it, and holds nothing of the policy.
 func (t *translation) guardCluster(r residency.Route, target string, d destination) string {
-	name := strings.Join([]string{"guard", streamID(r, t, d.regions), target}, "/")
+	name := strings.Join([]string{"guard", streamID(r, t, d), target}, "/")
 	if _, done := t.inner[name]; done {
 		return name
 	}

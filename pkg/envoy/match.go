@@ -9,6 +9,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/pattern"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -23,22 +24,6 @@ const (
 	policyHeader = "x-domicile-policy"
 )
 
-// Requests that cannot be read in one way only are refused before their token
-// is looked at. Envoy itself refuses or normalises the rest (escaped slashes,
-// dot segments, double slashes, NUL, underscores in header names).
-const (
-	// Path parameters, backslashes, fragments, doubly and wrongly escaped bytes:
-	// backends differ in how they read them (CVE-2026-73551, CVE-2026-73553).
-	oddPath = `[^?]*(?:(?:[;\\#]|%(?:25|2[eEfF]|3[bB]|5[cC]|00|[^0-9a-fA-F]|[0-9a-fA-F][^0-9a-fA-F])|[^\x21-\x7e]).*|%[0-9a-fA-F]?)`
-	// Two hosts, user information, spaces, a trailing dot.
-	oddHost = `.*[,@/\\?#% ].*|.*\.(?::[0-9]*)?|:.*|`
-	// A second token where we do not look for one: another part could.
-	tokenShape     = `eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`
-	tokenInQuery   = `[^?]*\?(?:.*[&;])?[^=&]*=` + tokenShape + `(?:[&;].*)?`
-	tokenInCookies = `.*=` + tokenShape + `.*`
-	tokenStart     = `=eyJ`
-)
-
 type predicate = xdsmatcherv3.Matcher_MatcherList_Predicate
 
 // routeMatch is the match of a class route inside a list of routes.
@@ -48,7 +33,7 @@ func routeMatch(m residency.Match) *routev3.RouteMatch {
 	case m.Path != "":
 		out.PathSpecifier = &routev3.RouteMatch_Path{Path: m.Path}
 	case m.PathTemplate != "":
-		out.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: templateRegex(m.PathTemplate)}}
+		out.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: pattern.Template(m.PathTemplate)}}
 	case m.GRPCService != "":
 		out.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: "/" + m.GRPCService}
 		out.Grpc = &routev3.RouteMatch_GrpcRouteMatchOptions{}
@@ -61,7 +46,7 @@ func routeMatch(m residency.Match) *routev3.RouteMatch {
 		out.Headers = append(out.Headers, headerIs(":method", regexp.QuoteMeta(m.Method)))
 	}
 	if m.Host != "" {
-		out.Headers = append(out.Headers, headerIs(":authority", hostRegex(m.Host)))
+		out.Headers = append(out.Headers, headerIs(":authority", pattern.Host(m.Host)))
 	}
 	return out
 }
@@ -79,32 +64,6 @@ func headerIs(name, regex string) *routev3.HeaderMatcher {
 	}}
 }
 
-// templateRegex turns /v1/profiles/{user} into a regular expression in which
-// each variable is one non-empty segment.
-func templateRegex(template string) string {
-	var out strings.Builder
-	for i, seg := range strings.Split(template, "/") {
-		if i > 0 {
-			out.WriteByte('/')
-		}
-		if strings.HasPrefix(seg, "{") && strings.HasSuffix(seg, "}") {
-			out.WriteString("[^/]+")
-		} else {
-			out.WriteString(regexp.QuoteMeta(seg))
-		}
-	}
-	return out.String()
-}
-
-// hostRegex matches a host name with or without a port, in any case.
-func hostRegex(hosts ...string) string {
-	quoted := make([]string, len(hosts))
-	for i, h := range hosts {
-		quoted[i] = regexp.QuoteMeta(h)
-	}
-	return `(?i)(?:` + strings.Join(quoted, "|") + `)(?::[0-9]*)?`
-}
-
 // matchPredicate is routeMatch for the matcher tree, where :path still has its query.
 func (t *translation) matchPredicate(m residency.Match) *predicate {
 	var path string
@@ -112,7 +71,7 @@ func (t *translation) matchPredicate(m residency.Match) *predicate {
 	case m.Path != "":
 		path = regexp.QuoteMeta(m.Path) + `(?:\?.*)?`
 	case m.PathTemplate != "":
-		path = strings.ReplaceAll(templateRegex(m.PathTemplate), "[^/]+", "[^/?]+") + `(?:\?.*)?`
+		path = strings.ReplaceAll(pattern.Template(m.PathTemplate), "[^/]+", "[^/?]+") + `(?:\?.*)?`
 	case m.GRPCService != "":
 		path = regexp.QuoteMeta("/"+m.GRPCService) + `(?:[/?].*)?`
 	default:
@@ -126,7 +85,7 @@ func (t *translation) matchPredicate(m residency.Match) *predicate {
 		all = append(all, t.header(":method", regexp.QuoteMeta(m.Method)))
 	}
 	if m.Host != "" {
-		all = append(all, t.header(":authority", hostRegex(m.Host)))
+		all = append(all, t.header(":authority", pattern.Host(m.Host)))
 	}
 	return and(all...)
 }

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/pattern"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/reply"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
@@ -100,9 +101,9 @@ func (t *translation) virtualHost(name string, domains []string, m *xdsmatcherv3
 // has its token verified, so none of them ever gets a home. All others are
 // verified and walk again: home, then issuer, then the short list of classes.
 func (v view) decisions(anyHost bool) *xdsmatcherv3.Matcher {
-	odd := v.header(":path", oddPath)
+	odd := v.header(":path", pattern.OddPath)
 	if anyHost { // elsewhere the virtual host's names have decided
-		odd = or(odd, v.header(":authority", oddHost))
+		odd = or(odd, v.header(":authority", pattern.OddHost))
 	}
 	branches := append([]branch{
 		{odd, v.refuseUnseen(residency.BadRequest)},
@@ -149,8 +150,8 @@ func (v view) strayUpgrade() *predicate {
 // token-like value in its query or cookies beside one. The cheap tests stand first.
 func (v view) secondIdentity() *predicate {
 	return or(v.contains("authorization", ","), and(
-		or(and(v.contains(":path", tokenStart), v.header(":path", tokenInQuery)),
-			and(v.contains("cookie", tokenStart), v.header("cookie", tokenInCookies))),
+		or(and(v.contains(":path", pattern.TokenStart), v.header(":path", pattern.TokenInQuery)),
+			and(v.contains("cookie", pattern.TokenStart), v.header("cookie", pattern.TokenInCookies))),
 		v.header("authorization", ".+")))
 }
 
@@ -207,7 +208,7 @@ func (v view) openRoute(i int, r residency.Route) *xdsmatcherv3.Matcher_OnMatch 
 		routes := v.cell(anyPath(), r, "host-"+region.Name, "", func(t *residency.Table, entry string) residency.Decision {
 			return t.DecideHost(i, region.Name, entry)
 		})
-		hosts = append(hosts, branch{v.header(":authority", hostRegex(names...)), v.takeOpen(routes)})
+		hosts = append(hosts, branch{v.header(":authority", pattern.Host(names...)), v.takeOpen(routes)})
 	}
 	return nested(first(hosts, v.takeRoute(v.withoutToken(v.deny(anyPath(), residency.NoHome, r.Class, "")))))
 }
@@ -252,6 +253,11 @@ func (v view) cell(m *routev3.RouteMatch, r residency.Route, owner, home string,
 		return v.peerCell(m, r, owner, home, ask)
 	}
 	d := ask(v.Table, v.region.Name)
+	if d.Passes() {
+		if route := v.observed(m, r, home, d.Reason); route != nil {
+			return []*routev3.Route{route}
+		}
+	}
 	if !d.Allowed() {
 		return []*routev3.Route{v.deny(m, v.opening(d.Reason, ask), r.Class, subjectHome(r, home))}
 	}
@@ -283,9 +289,12 @@ func (v view) peerCell(m *routev3.RouteMatch, r residency.Route, owner, home str
 }
 
 // opening turns a denial into region-unavailable while what it denies is on its
-// way to being allowed.
+// way to being allowed, or to pass under observation.
 func (t *translation) opening(why residency.Reason, ask judgement) residency.Reason {
-	if t.Opening != nil && ask(t.Opening, t.region.Name).Allowed() {
+	if t.Opening == nil {
+		return why
+	}
+	if d := ask(t.Opening, t.region.Name); d.Allowed() || d.Passes() {
 		return residency.RegionUnavailable
 	}
 	return why
@@ -336,10 +345,29 @@ func (t *translation) forward(m *routev3.RouteMatch, r residency.Route, owner, h
 	if len(reachable) == 0 {
 		return t.deny(m, residency.NoBackend, r.Class, home)
 	}
-	d := destination{service: r.Service, regions: reachable}
-	if r.Match.GRPCService != "" {
-		d.proto = http2
+	route := t.way(m, r, owner, home, destination{service: r.Service, regions: reachable, proto: protocolOf(r)})
+	if len(reachable) == 1 && reachable[0] == t.region.Name {
+		route.RequestHeadersToRemove = t.lastHopRemovals()
 	}
+	if r.Subject == residency.SubjectNone { // nobody's data, so nobody's credentials
+		route.RequestHeadersToRemove = []string{entryHeader, "authorization", "cookie"}
+	}
+	if t.Topology.Expose {
+		route.ResponseHeadersToAdd = t.shown(home, reachable)
+	}
+	return route
+}
+
+func protocolOf(r residency.Route) protocol {
+	if r.Match.GRPCService != "" {
+		return http2
+	}
+	return http1
+}
+
+// way is a route to a destination: bounded in time, or through an internal
+// listener of its own, and past the agent where the path names the subject.
+func (t *translation) way(m *routev3.RouteMatch, r residency.Route, owner, home string, d destination) *routev3.Route {
 	action := &routev3.RouteAction{Timeout: durationpb.New(shortLife), MaxStreamDuration: longest(shortLife)}
 	var cluster string
 	if r.LongLived {
@@ -360,15 +388,6 @@ func (t *translation) forward(m *routev3.RouteMatch, r residency.Route, owner, h
 		route.RequestHeadersToAdd = []*corev3.HeaderValueOption{setHeader(policyHeader, t.digest())}
 	}
 	action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: cluster}
-	if len(reachable) == 1 && reachable[0] == t.region.Name {
-		route.RequestHeadersToRemove = t.lastHopRemovals()
-	}
-	if r.Subject == residency.SubjectNone { // nobody's data, so nobody's credentials
-		route.RequestHeadersToRemove = []string{entryHeader, "authorization", "cookie"}
-	}
-	if t.Topology.Expose {
-		route.ResponseHeadersToAdd = t.shown(home, reachable)
-	}
 	return route
 }
 
@@ -458,18 +477,13 @@ func metadata(fields map[string]string) *corev3.Metadata {
 
 // streamID names a class route for its long-lived sessions, by meaning, not by
 // its place in the list: a route moved, or another one added, closes nothing.
-func streamID(r residency.Route, t *translation, regions []string) string {
-	countries := map[string]string{}
-	for _, name := range regions {
-		region, _ := t.Topology.Region(name)
-		countries[name] = region.Country
-	}
+func streamID(r residency.Route, t *translation, d destination) string {
 	body, err := json.Marshal(struct {
 		Match     residency.Match
 		Subject   residency.Subject
 		Carries   []string
 		Countries map[string]string
-	}{r.Match, r.Subject, r.Carries, countries})
+	}{r.Match, r.Subject, r.Carries, t.places(d)})
 	if err != nil {
 		t.fail(fmt.Errorf("name sessions of class %s: %w", r.Class, err))
 	}

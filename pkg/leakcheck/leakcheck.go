@@ -11,8 +11,9 @@
 //
 // What it guarantees: an empty result means that no request which the
 // configuration can forward reaches a place that the table does not allow for
-// the request's home and class at its entry, and that the headers on which this
-// rests can be written by Envoy only. What it does not understand it reports:
+// the request's home and class at its entry, that today's backends get only what
+// the table passes by observation, and only from an entry, and that the headers on
+// which this rests can be written by Envoy only. What it does not understand it reports:
 // a field, filter, cluster type or endpoint outside the closed set that it
 // knows is a finding, never a guess. Health, weights, panic thresholds and
 // timeouts are ignored: whatever can be reached in any state counts as reached.
@@ -84,6 +85,7 @@ const (
 	TokenUnproved    = "token"              // a token that is not checked as the topology says
 	Endless          = "endless"            // a stream that no policy change can end
 	AgentBypassed    = "agent"              // a route that must ask the agent and does not
+	NotObserved      = "not-observed"       // today's backend, for requests that no observation passes
 	NotJudged        = "not-judged"         // configuration outside the closed set
 )
 
@@ -146,6 +148,7 @@ type checker struct {
 	extensions map[string][]*corev3.TypedExtensionConfig
 
 	places  map[string][]place // by address text
+	today   map[string]string  // by address text, see hit
 	reached map[string][]hit   // by cluster name
 	open    map[string]bool    // clusters whose walk is not finished: guards cycles
 
@@ -175,7 +178,7 @@ func newChecker(c Config, t *residency.Table, top *topology.Topology, own topolo
 		internal:   map[string][]*listenerv3.Listener{},
 		routes:     group(c.Routes, (*routev3.RouteConfiguration).GetName),
 		extensions: group(c.Extensions, (*corev3.TypedExtensionConfig).GetName),
-		places:     map[string][]place{}, reached: map[string][]hit{}, open: map[string]bool{},
+		places:     map[string][]place{}, today: map[string]string{}, reached: map[string][]hit{}, open: map[string]bool{},
 		Algebra:   a,
 		hostAsked: map[hostQuestion]residency.Decision{}, decoded: map[string]proto.Message{},
 		seen: map[Finding]bool{},

@@ -100,24 +100,43 @@ func (w *managerWalk) provePlaces(r routeIn, hits []hit) {
 		})
 	}
 	for _, h := range hits {
-		f := Finding{Where: r.where, Home: r.home, Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint}
-		switch {
-		case h.kind == unknownPlace:
-			f.Code, f.Message = UnknownEndpoint, fmt.Sprintf("%s is no place that the deployment knows", h.endpoint)
-		case h.kind == backend && h.region != w.own.Name:
-			f.Code, f.Message = AroundPeer, fmt.Sprintf("a backend of %s is reached around its peer gateway, which would check again", h.region)
-		case h.kind == peer && w.role == peerGateway:
-			f.Code, f.Message = Onward, fmt.Sprintf("a peer forwards to local backends only, and this leads to %s", h.region)
-		default:
-			continue
+		if h.today == "" { // else it depends on whose request it is
+			w.provePlace(r, h)
 		}
-		w.report(f)
 	}
+}
+
+// proveToday judges today's backends as what they are to all requests that no
+// observation passes.
+func (w *managerWalk) proveToday(r routeIn, hits []hit) {
+	for _, h := range hits {
+		if h.today != "" {
+			w.provePlace(r, h)
+		}
+	}
+}
+
+func (w *managerWalk) provePlace(r routeIn, h hit) {
+	f := Finding{Where: r.where, Home: r.home, Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint}
+	switch {
+	case h.kind == unknownPlace && h.today != "":
+		f.Code, f.Message = NotObserved, fmt.Sprintf("today's backend %s is reached by requests that no observation passes", h.endpoint)
+	case h.kind == unknownPlace:
+		f.Code, f.Message = UnknownEndpoint, fmt.Sprintf("%s is no place that the deployment knows", h.endpoint)
+	case h.kind == backend && h.region != w.own.Name:
+		f.Code, f.Message = AroundPeer, fmt.Sprintf("a backend of %s is reached around its peer gateway, which would check again", h.region)
+	case h.kind == peer && w.role == peerGateway:
+		f.Code, f.Message = Onward, fmt.Sprintf("a peer forwards to local backends only, and this leads to %s", h.region)
+	default:
+		return
+	}
+	w.report(f)
 }
 
 // proveClass judges the requests of one class that a route can take.
 func (w *managerWalk) proveClass(r routeIn, hits []hit, p requests.Possibility) {
 	if p.Class == requests.Unclassed {
+		w.proveToday(r, hits)
 		w.report(Finding{
 			Code: NoClass, Where: r.where, Home: r.home, Cluster: hits[0].cluster, Endpoint: hits[0].endpoint, Region: hits[0].region,
 			Message: "requests that no class covers are forwarded",
@@ -130,8 +149,10 @@ func (w *managerWalk) proveClass(r routeIn, hits []hit, p requests.Possibility) 
 	}
 	switch route := w.checker.table.Routes()[p.Class]; route.Subject {
 	case residency.SubjectNone:
+		w.proveToday(r, hits)
 		w.allow(r, hits, p.Class, "", "", route.Serve)
 	case residency.SubjectHost:
+		w.proveToday(r, hits)
 		w.proveHost(r, hits, p, entries)
 	default:
 		w.proveCaller(r, hits, p.Class, entries)
@@ -202,6 +223,10 @@ func (w *managerWalk) proveCaller(r routeIn, hits []hit, class int, entries []st
 	}
 	for _, e := range entries {
 		d := w.checker.table.DecideRoute(class, residency.Query{Home: r.home, Entry: e})
+		if d.Passes() && w.role == gateway && servedToday(hits, route.Service) {
+			continue
+		}
+		w.proveToday(r, hits)
 		if !d.Allowed() {
 			w.deny(r, hits, class, e, string(d.Reason))
 			continue

@@ -74,6 +74,15 @@ func randomWorld(t *testing.T, seed uint64) (residency.Spec, *topology.Topology)
 			}
 		}
 	}
+	for _, home := range homes {
+		if r.IntN(2) == 0 {
+			spec.Observed = append(spec.Observed, home)
+		}
+	}
+	top.Today = map[string][]string{"message": {"10.0.0.1:80", "today.example.com:80"}}
+	if r.IntN(3) > 0 {
+		top.Today["profile"] = []string{"10.99.0.2:80"}
+	}
 	return spec, top
 }
 
@@ -81,11 +90,11 @@ func randomWorld(t *testing.T, seed uint64) (residency.Spec, *topology.Topology)
 // policy comes, also on the first step of a roll-out. The step leads from the
 // same policy with every other rule taken away, so that it opens something.
 func TestTranslationOfRandomPolicies(t *testing.T) {
-	clusters, halfway := 0, 0
+	clusters, halfway, passed := 0, 0, 0
 	for seed := range uint64(6) {
 		spec, top := randomWorld(t, seed)
 		table := tableOf(t, spec)
-		spec.Rules = slices.Clone(spec.Rules)
+		spec.Rules, spec.Observed = slices.Clone(spec.Rules), spec.Observed[:len(spec.Observed)/2]
 		for i := range spec.Rules {
 			if i%2 == 0 {
 				spec.Rules[i].Serve, spec.Rules[i].Entry = nil, nil
@@ -96,21 +105,23 @@ func TestTranslationOfRandomPolicies(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, node := range envoy.Nodes(top) {
-			whole := proved(t, envoy.Input{Table: table, Topology: top, Node: node})
-			step := proved(t, envoy.Input{Table: meet, Opening: table, Topology: top, Node: node})
+			whole, today := proved(t, envoy.Input{Table: table, Topology: top, Node: node})
+			passed += today
+			step, _ := proved(t, envoy.Input{Table: meet, Opening: table, Topology: top, Node: node})
 			clusters += whole
 			if step > 0 && step < whole {
 				halfway++
 			}
 		}
 	}
-	if clusters == 0 || halfway == 0 {
-		t.Errorf("%d clusters are reached, %d steps are between nothing and the policy: too little to prove", clusters, halfway)
+	if clusters == 0 || halfway == 0 || passed == 0 {
+		t.Errorf("%d clusters are reached, %d of today, %d steps are between nothing and the policy: too little to prove", clusters, passed, halfway)
 	}
 }
 
-// proved translates, checks, and returns how many clusters with data there are to reach.
-func proved(t *testing.T, in envoy.Input) int {
+// proved translates, checks, and returns how many clusters with data there are to
+// reach, and of how many of them today's backends are part.
+func proved(t *testing.T, in envoy.Input) (reached, today int) {
 	t.Helper()
 	r, err := envoy.Translate(in)
 	if err != nil {
@@ -120,13 +131,15 @@ func proved(t *testing.T, in envoy.Input) int {
 	for _, f := range leakcheck.Check(c, in.Table, in.Topology, in.Node.Region) {
 		t.Errorf("%s, table %s: %s", in.Node, in.Table.Digest(), f)
 	}
-	reached := 0
 	for _, cluster := range r.Clusters {
 		if strings.Contains(cluster.GetName(), "@") { // else the agent's
 			reached++
 		}
+		if strings.Contains(cluster.GetName(), "today/") {
+			today++
+		}
 	}
-	return reached
+	return reached, today
 }
 
 func tableOf(t *testing.T, spec residency.Spec) *residency.Table {

@@ -1,6 +1,7 @@
 package leakcheck
 
 import (
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -40,11 +41,17 @@ type place struct {
 }
 
 // hit is one endpoint that a cluster can reach. It is guarded when the way there
-// passes an inner connection manager that asks the agent first.
+// passes an inner connection manager that asks the agent first. Today holds the
+// services that the endpoint served before Domicile, between spaces; "" for none.
 type hit struct {
 	place
-	cluster, endpoint string
-	guarded           bool
+	cluster, endpoint, today string
+	guarded                  bool
+}
+
+// servedToday tells whether all of it served the service before Domicile.
+func servedToday(hits []hit, service string) bool {
+	return !slices.ContainsFunc(hits, func(h hit) bool { return !strings.Contains(h.today, " "+service+" ") })
 }
 
 // mapPlaces indexes the topology by address. Where a private address is used in
@@ -72,6 +79,11 @@ func (k *checker) mapPlaces() {
 			for _, a := range addresses {
 				add(a, place{backend, r.Name})
 			}
+		}
+	}
+	for _, service := range slices.Sorted(maps.Keys(k.top.Today)) {
+		for _, a := range k.top.Today[service] {
+			k.today[normal(a)] += " " + service + " "
 		}
 	}
 	if k.own.Agent != "" {
@@ -207,11 +219,11 @@ func (k *checker) addressHits(cluster string, a *corev3.Address) []hit {
 	}
 	text := addressText(a)
 	if len(k.places[text]) == 0 {
-		return []hit{{cluster: cluster, endpoint: text}}
+		return []hit{{cluster: cluster, endpoint: text, today: k.today[text]}}
 	}
 	var out []hit
 	for _, p := range k.places[text] {
-		out = append(out, hit{place: p, cluster: cluster, endpoint: text})
+		out = append(out, hit{place: p, cluster: cluster, endpoint: text, today: k.today[text]})
 	}
 	return out
 }

@@ -27,7 +27,12 @@ type Topology struct {
 	TrustDomain string   `json:"trustDomain"`
 	Regions     []Region `json:"regions"` // sorted by name
 	Issuers     []Issuer `json:"issuers"` // sorted by issuer
-	// Expose asks for x-domicile-region, -policy and -home on allowed responses.
+	// Today maps a service to the host:port list of the backends that served it
+	// before Domicile. Only what the policy refuses to homes under observation goes
+	// there.
+	Today map[string][]string `json:"today,omitempty"`
+	// Expose asks for x-domicile-region, -policy and -home on allowed responses, and
+	// for x-domicile-observed on those of observation.
 	Expose bool `json:"expose,omitempty"`
 }
 
@@ -95,6 +100,8 @@ func (t *Topology) Region(name string) (Region, bool) {
 type Overlay struct {
 	TrustDomain string                   `json:"trustDomain,omitempty"`
 	Regions     map[string]RegionOverlay `json:"regions,omitempty"`
+	// Today replaces the addresses of today's backends, by service.
+	Today map[string][]string `json:"today,omitempty"`
 	// JWKS replaces the key set of every issuer.
 	JWKS string `json:"jwks,omitempty"`
 	// Expose turns the x-domicile response headers on.
@@ -133,6 +140,7 @@ func (t *Topology) With(o *Overlay) *Topology {
 	}
 	out.TrustDomain = cmp.Or(o.TrustDomain, t.TrustDomain)
 	out.Expose = t.Expose || o.Expose
+	out.Today = moved(t.Today, o.Today)
 	for i := range out.Issuers {
 		out.Issuers[i].JWKS = cmp.Or(o.JWKS, out.Issuers[i].JWKS)
 	}
@@ -151,11 +159,17 @@ func (r Region) with(o RegionOverlay) Region {
 	if o.Listen != nil {
 		r.Listen = *o.Listen
 	}
-	r.Backends = maps.Clone(r.Backends)
-	for service := range r.Backends {
-		if a, ok := o.Backends[service]; ok {
-			r.Backends[service] = a
+	r.Backends = moved(r.Backends, o.Backends)
+	return r
+}
+
+// moved replaces the addresses of the services that there are.
+func moved(services, to map[string][]string) map[string][]string {
+	out := maps.Clone(services)
+	for service := range out {
+		if a, ok := to[service]; ok {
+			out[service] = a
 		}
 	}
-	return r
+	return out
 }
