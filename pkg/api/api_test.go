@@ -22,6 +22,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/bundle"
 	"github.com/domicile-dev/domicile/pkg/control"
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/policytest"
@@ -110,7 +111,7 @@ func TestStatusIsAContract(t *testing.T) {
 	full := control.Status{
 		Policy: &control.PolicyStatus{
 			Sequence: 6, Bundle: "sha256:b6", Table: "sha256:t6", At: at, Author: "ana", Message: "open DE", Since: at.Add(time.Second),
-			NextBoundary: &next, Warnings: []policy.Problem{{Pos: policy.Pos{File: "jurisdictions/sa.yaml", Line: 3, Column: 5}, Code: "DP2031", Severity: policy.Warning, Message: "unused transfer"}},
+			NextBoundary: &next, Warnings: []policy.Problem{{Pos: policy.Pos{File: "jurisdictions/sa.yaml", Line: 3, Column: 5}, Code: "DP2031", Severity: policy.Warning, Message: lang.Text{En: "unused transfer", Zh: "没有用到的跨境传输"}}},
 		},
 		Store: control.StoreStatus{Error: "store is unavailable", Since: at.Add(time.Hour), Sequence: 7},
 		Refused: &control.Refusal{
@@ -200,7 +201,7 @@ func TestRollbackPassesOnWhatWasSent(t *testing.T) {
 
 func TestErrorsHaveOneOutwardForm(t *testing.T) {
 	rejected := &control.Rejected{
-		Problems: []policy.Problem{{Pos: policy.Pos{File: "deployment.yaml", Line: 4, Column: 9}, Code: "DP1002", Severity: policy.Error, Message: "unknown field"}},
+		Problems: []policy.Problem{{Pos: policy.Pos{File: "deployment.yaml", Line: 4, Column: 9}, Code: "DP1002", Severity: policy.Error, Message: lang.Same("unknown field")}},
 		Tests:    &policytest.Report{Failed: 1},
 	}
 	for name, c := range map[string]struct {

@@ -18,6 +18,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/control"
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/store"
 	"github.com/domicile-dev/domicile/pkg/xds"
@@ -161,8 +162,8 @@ func TestShowPolicyCleansWhatItPrints(t *testing.T) {
 	var b bytes.Buffer
 	fsys := os.DirFS(filepath.Join("..", "..", "policies"))
 	ShowPolicy(&b, "/p", fsys, []policy.Problem{
-		{Pos: policy.Pos{File: "deployment.yaml", Line: 1, Column: 1}, Severity: policy.Error, Code: "DP1", Message: "bad\x1b[2J"},
-		{Severity: policy.Warning, Code: "DP2", Message: "only a warning"},
+		{Pos: policy.Pos{File: "deployment.yaml", Line: 1, Column: 1}, Severity: policy.Error, Code: "DP1", Message: lang.Same("bad\x1b[2J")},
+		{Severity: policy.Warning, Code: "DP2", Message: lang.Same("only a warning")},
 	}, nil)
 	if got := b.String(); !strings.HasPrefix(got, "error[DP1]: bad\\u001b[2J\n  --> /p/deployment.yaml:1:1\n    1 | ") || strings.Contains(got, "warning") {
 		t.Errorf("%q", got)

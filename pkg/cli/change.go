@@ -192,7 +192,7 @@ policy is in force all the same.`,
 		case len(args) == 0 && s.Store.Connected && s.Store.Sequence == 1:
 			return exit.Errorf(exit.Findings, "sequence 1 is the first: there is nothing before it to roll back to")
 		}
-		return a.change(cmd, c, "v1/rollback", q, []byte{}, show.Place{}, b.wait)
+		return a.change(cmd, c, "v1/rollback", q, []byte{}, show.Place{Lang: a.Lang()}, b.wait)
 	})
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/sarif"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/version"
@@ -72,7 +74,7 @@ func (a *app) lintOutput(l *session.Local) error {
 		for _, q := range all {
 			findings = append(findings, sarif.Finding{
 				File: l.Shown(q.File), Line: q.Line, Column: q.Column, Code: q.Code,
-				Error: q.Severity == policy.Error, Message: q.Message, Fix: q.Fix,
+				Error: q.Severity == policy.Error, Key: q.Message.En, Message: show.Remedied(q).In(l.Lang),
 			})
 		}
 		return sarif.Write(a.Out, version.String(), findings)
@@ -101,9 +103,10 @@ func (a *app) lintOutput(l *session.Local) error {
 	}
 	return a.Emit(r, func(w io.Writer) {
 		l.Text(w, all)
-		fmt.Fprintf(w, "Checked %s: %s, %s.", show.Count(r.Files, "file"), show.Count(r.Errors, "error"), show.Count(r.Warnings, "warning"))
+		fmt.Fprint(w, lang.T("Checked %[1]s: %[2]s, %[3]s.",
+			show.CountText(r.Files, "file"), show.CountText(r.Errors, "error"), show.CountText(r.Warnings, "warning")).In(l.Lang))
 		if l.Good() {
-			fmt.Fprintf(w, " No leak in %s.", show.Count(len(l.Nodes), "Envoy configuration"))
+			fmt.Fprint(w, lang.T(" No leak in %s.", show.CountText(len(l.Nodes), "Envoy configuration")).In(l.Lang))
 		}
 		fmt.Fprintln(w)
 	})
@@ -112,7 +115,7 @@ func (a *app) lintOutput(l *session.Local) error {
 // ShowPolicy writes what keeps a policy directory from being published, for
 // commands of other packages. Dir is its path as people typed it.
 func ShowPolicy(w io.Writer, dir string, fsys fs.FS, problems []policy.Problem, leaks []leakcheck.Finding) {
-	l := &session.Local{Place: show.Place{FS: fsys}}
+	l := &session.Local{Place: show.Place{FS: fsys, Lang: lang.Environment(os.Getenv)}}
 	if dir != "" {
 		l.Dir = session.ShownDir(dir)
 	}
@@ -126,8 +129,8 @@ func leakProblems(leaks []leakcheck.Finding) []policy.Problem {
 	var out []policy.Problem
 	for _, f := range leaks {
 		out = append(out, policy.Problem{
-			Code: "DP9001", Severity: policy.Error, Message: "leak: " + f.String(),
-			Fix: "this is a bug in Domicile: report it with the policy directory",
+			Code: "DP9001", Severity: policy.Error, Message: lang.T("leak: %s", f.String()),
+			Fix: lang.T("this is a bug in Domicile: report it with the policy directory"),
 		})
 	}
 	return out

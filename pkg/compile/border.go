@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/policy/law"
 )
@@ -129,7 +130,7 @@ func (b *builder) checkGroups() {
 		if g != nil && known[name] {
 			b.add(policy.Problem{
 				Pos: g.Pos, Code: CodeAmbiguousGroup, Severity: policy.Error,
-				Message: "group " + name + " has the name of a jurisdiction", Fix: "rename the group",
+				Message: lang.T("group %s has the name of a jurisdiction", name), Fix: lang.T("rename the group"),
 			})
 		}
 	}

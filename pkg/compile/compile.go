@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -51,8 +52,8 @@ type builder struct {
 func Compile(set *policy.Set, at time.Time) (*Result, []policy.Problem) {
 	if set == nil || set.Deployment == nil {
 		return nil, []policy.Problem{{
-			Code: CodeNoDeployment, Severity: policy.Error, Message: "there is no deployment",
-			Fix: "add a file with kind: Deployment",
+			Code: CodeNoDeployment, Severity: policy.Error, Message: lang.T("there is no deployment"),
+			Fix: lang.T("add a file with kind: Deployment"),
 		}}
 	}
 	b := &builder{
@@ -89,7 +90,7 @@ func (b *builder) finish() (*Result, []policy.Problem) {
 		b.spec.Routes = b.routes
 		t, err := residency.New(b.spec)
 		if err != nil {
-			b.add(policy.Problem{Pos: b.set.Deployment.Pos, Code: CodeInternal, Severity: policy.Error, Message: "build table: " + err.Error()})
+			b.add(policy.Problem{Pos: b.set.Deployment.Pos, Code: CodeInternal, Severity: policy.Error, Message: lang.T("build table: %s", err.Error())})
 		} else {
 			table = t
 			b.checkHosts(t)
@@ -106,7 +107,7 @@ func (b *builder) finish() (*Result, []policy.Problem) {
 func compareProblems(x, y policy.Problem) int {
 	return cmp.Or(
 		cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), cmp.Compare(x.Column, y.Column),
-		cmp.Compare(x.Code, y.Code), cmp.Compare(x.Message, y.Message),
+		cmp.Compare(x.Code, y.Code), cmp.Compare(x.Message.En, y.Message.En),
 	)
 }
 

@@ -244,6 +244,6 @@ func find(problems []policy.Problem, code string) (policy.Problem, bool) {
 }
 
 func says(p policy.Problem, words ...string) bool {
-	all := strings.Join([]string{p.Message, p.Why, p.Law, p.Fix}, " | ")
+	all := strings.Join([]string{p.Message.En, p.Why.En, p.Law, p.Fix.En}, " | ")
 	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(all, w) })
 }

@@ -1,11 +1,11 @@
 package compile
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -22,26 +22,26 @@ func (b *builder) compileRegions() {
 	hosts, peers := map[string]string{}, map[string]string{}
 	for _, r := range d.Regions {
 		if first, dup := b.regions[r.Name]; dup {
-			b.twice(r.Pos, "region "+r.Name, first.Pos)
+			b.twice(r.Pos, lang.T("region %s", r.Name), first.Pos)
 			continue
 		}
 		b.regions[r.Name] = r
 		if l := b.set.Laws[r.Country]; !isCountry(r.Country) && (l == nil || !l.SeparateTerritory) {
 			b.add(policy.Problem{
 				Pos: r.Pos, Code: CodeRegionCountry, Severity: policy.Error,
-				Message: fmt.Sprintf("region %s lies in %q, which is no country code", r.Name, r.Country),
-				Fix:     `write the two capitals of its country, quoted: "SA"`,
+				Message: lang.T("region %s lies in %q, which is no country code", r.Name, r.Country),
+				Fix:     lang.T(`write the two capitals of its country, quoted: "SA"`),
 			})
 		}
 		if host := strings.ToLower(r.Host); host != "" {
 			if other, dup := hosts[host]; dup {
-				b.twice(r.Pos, "gateway host "+r.Host, b.regions[other].Pos)
+				b.twice(r.Pos, lang.T("gateway host %s", r.Host), b.regions[other].Pos)
 			}
 			hosts[host] = r.Name
 		}
 		if peer := strings.ToLower(r.Peer); peer != "" {
 			if other, dup := peers[peer]; dup {
-				b.twice(r.Pos, "gateway peer "+r.Peer, b.regions[other].Pos)
+				b.twice(r.Pos, lang.T("gateway peer %s", r.Peer), b.regions[other].Pos)
 			}
 			peers[peer] = r.Name
 		}
@@ -62,9 +62,9 @@ func (b *builder) checkAddresses() {
 				if dup && other.Name != r.Name {
 					b.add(policy.Problem{
 						Pos: r.Pos, Code: CodeSharedAddress, Severity: policy.Warning,
-						Message: fmt.Sprintf("backend %s stands in region %s and in region %s", a, other.Name, r.Name),
-						Why:     fmt.Sprintf("also at %s:%d", other.Pos.File, other.Pos.Line),
-						Fix:     "right only if each region has a network of its own; otherwise one of them is not where it says",
+						Message: lang.T("backend %s stands in region %s and in region %s", a, other.Name, r.Name),
+						Why:     lang.T("also at %s:%d", other.Pos.File, other.Pos.Line),
+						Fix:     lang.T("right only if each region has a network of its own; otherwise one of them is not where it says"),
 					})
 				}
 				if !dup {
@@ -92,9 +92,9 @@ func (b *builder) checkShadows() {
 			if s := residency.Subject(later.Subject); (s == residency.SubjectCaller || s == residency.SubjectUser) && covers(open, later) {
 				b.add(policy.Problem{
 					Pos: open.Pos, Code: CodeOpenShadows, Severity: policy.Error,
-					Message: fmt.Sprintf("class %s, which needs no token, takes the requests of class %s", open.Class, later.Class),
-					Why:     fmt.Sprintf("%s:%d comes later, and the first match wins", later.Pos.File, later.Pos.Line),
-					Fix:     "move it behind that class, or make its match narrower",
+					Message: lang.T("class %s, which needs no token, takes the requests of class %s", open.Class, later.Class),
+					Why:     lang.T("%s:%d comes later, and the first match wins", later.Pos.File, later.Pos.Line),
+					Fix:     lang.T("move it behind that class, or make its match narrower"),
 				})
 				break
 			}
@@ -137,10 +137,10 @@ func place(r policy.Region) topology.Region {
 	return out
 }
 
-func (b *builder) twice(at policy.Pos, what string, first policy.Pos) {
+func (b *builder) twice(at policy.Pos, what lang.Text, first policy.Pos) {
 	b.add(policy.Problem{
-		Pos: at, Code: CodeTwice, Severity: policy.Error, Message: what + " is defined twice",
-		Why: fmt.Sprintf("first at %s:%d", first.File, first.Line), Fix: "remove or rename one of them",
+		Pos: at, Code: CodeTwice, Severity: policy.Error, Message: lang.T("%s is defined twice", what),
+		Why: lang.T("first at %s:%d", first.File, first.Line), Fix: lang.T("remove or rename one of them"),
 	})
 }
 
@@ -189,13 +189,13 @@ func (b *builder) checkSubject(c policy.ClassRoute) {
 		if len(c.Serve) == 0 {
 			b.add(policy.Problem{
 				Pos: c.Pos, Code: CodeNobodyServes, Severity: policy.Error,
-				Message: fmt.Sprintf("class %s has no subject and names no region that serves it", c.Class), Fix: "add serve: [region]",
+				Message: lang.T("class %s has no subject and names no region that serves it", c.Class), Fix: lang.T("add serve: [region]"),
 			})
 		}
 	default:
 		b.add(policy.Problem{
 			Pos: c.Pos, Code: CodeUnknownSubject, Severity: policy.Error,
-			Message: fmt.Sprintf("class %s has the unknown subject %q", c.Class, c.Subject), Fix: "write caller, path.user, host or none",
+			Message: lang.T("class %s has the unknown subject %q", c.Class, c.Subject), Fix: lang.T("write caller, path.user, host or none"),
 		})
 	}
 }
@@ -206,7 +206,7 @@ func (b *builder) known(list []policy.Text) []string {
 	var out []string
 	for _, t := range list {
 		if _, ok := b.regions[t.Value]; !ok {
-			b.unknown(t, CodeUnknownRegion, "region", slices.Collect(maps.Keys(b.regions)))
+			b.unknown(t, CodeUnknownRegion, lang.T("region"), slices.Collect(maps.Keys(b.regions)))
 			continue
 		}
 		if !slices.Contains(out, t.Value) {
@@ -234,12 +234,12 @@ func (b *builder) compileIssuers() {
 		if strings.ContainsFunc(i.Issuer, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			b.add(policy.Problem{
 				Pos: i.Pos, Code: CodeOddIssuer, Severity: policy.Error,
-				Message: fmt.Sprintf("issuer %q has characters that no header carries", i.Issuer),
-				Fix:     "write the iss claim of its tokens, in printable ASCII without spaces",
+				Message: lang.T("issuer %q has characters that no header carries", i.Issuer),
+				Fix:     lang.T("write the iss claim of its tokens, in printable ASCII without spaces"),
 			})
 		}
 		if first, dup := seen[i.Issuer]; dup {
-			b.twice(i.Pos, "issuer "+i.Issuer, first)
+			b.twice(i.Pos, lang.T("issuer %s", i.Issuer), first)
 			continue
 		}
 		seen[i.Issuer] = i.Pos

@@ -100,14 +100,17 @@ func TestProblemCitesTheAuthorsBasisAndTheNearestTransfer(t *testing.T) {
 	if len(problems) != 1 {
 		t.Fatalf("%+v", problems)
 	}
-	want := policy.Problem{
-		Pos: line(71), Code: CodeServeAbroad, Severity: policy.Error,
-		Message: `message of SA users: serving region tr-istanbul is in TR, across a border, and no transfer covers it for "serve"`,
-		Why:     "transfer roam (x.yaml:46) covers classes [message, presence] for [entry] only",
-		Law:     "PDPL Art. 29; X",
-		Fix:     `remove tr-istanbul, or add a transfer to "TR" of classes [message] for [serve]`,
+	p := problems[0]
+	want := []any{
+		line(71), CodeServeAbroad, policy.Error,
+		`message of SA users: serving region tr-istanbul is in TR, across a border, and no transfer covers it for "serve"`,
+		`SA 用户的 message：服务区域 tr-istanbul 位于 TR，跨越边境，且没有跨境传输覆盖用途 "serve"`,
+		"transfer roam (x.yaml:46) covers classes [message, presence] for [entry] only",
+		"PDPL Art. 29; X",
+		`remove tr-istanbul, or add a transfer to "TR" of classes [message] for [serve]`,
 	}
-	if d := cmp.Diff(want, problems[0]); d != "" {
+	got := []any{p.Pos, p.Code, p.Severity, p.Message.En, p.Message.Zh, p.Why.En, p.Law, p.Fix.En}
+	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
 	sa(s).Transfers = nil

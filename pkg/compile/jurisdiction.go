@@ -1,11 +1,11 @@
 package compile
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/policy/law"
 	"github.com/domicile-dev/domicile/pkg/residency"
@@ -40,7 +40,7 @@ func (b *builder) checkLaws(_ string, j *policy.Jurisdiction) {
 		}
 		for _, t := range r.Basis {
 			if !slices.Contains(known, t.Value) {
-				b.unknown(t, CodeUnknownBasis, "basis", known)
+				b.unknown(t, CodeUnknownBasis, lang.T("basis"), known)
 			}
 		}
 	}
@@ -54,13 +54,13 @@ func (b *builder) compileTransfers(home string, j *policy.Jurisdiction) {
 			continue
 		}
 		if first, dup := ids[t.ID]; dup {
-			b.twice(t.Pos, "transfer "+t.ID+" of "+home, first)
+			b.twice(t.Pos, lang.T("transfer %s of %s", t.ID, home), first)
 			continue
 		}
 		ids[t.ID] = t.Pos
 		for _, c := range t.Classes {
 			if !b.classes[c.Value] {
-				b.unknown(c, CodeUnknownClass, "class", slices.Collect(maps.Keys(b.classes)))
+				b.unknown(c, CodeUnknownClass, lang.T("class"), slices.Collect(maps.Keys(b.classes)))
 			}
 		}
 		c := &crossing{Transfer: t, home: home, ended: !t.Until.IsZero() && !b.at.Before(t.Until), reach: b.reach(t)}
@@ -76,7 +76,7 @@ func (b *builder) reach(t *policy.Transfer) map[string]cover {
 	out := map[string]cover{}
 	for _, to := range t.To {
 		if b.set.Groups[to.Value] == nil && !isCode(to.Value) {
-			b.unknown(to, CodeUnknownPlace, "jurisdiction or group", slices.Collect(maps.Keys(b.set.Groups)))
+			b.unknown(to, CodeUnknownPlace, lang.T("jurisdiction or group"), slices.Collect(maps.Keys(b.set.Groups)))
 			continue
 		}
 		for country, how := range b.expand(to.Value) {
@@ -120,8 +120,8 @@ func (b *builder) checkMechanism(home string, j *policy.Jurisdiction, c *crossin
 	if len(laws) == 0 {
 		b.add(policy.Problem{
 			Pos: c.Pos, Code: CodeNoLaw, Severity: policy.Warning,
-			Message: fmt.Sprintf("transfer %s of %s: no law file applies, so its mechanism was not checked", c.ID, home),
-			Fix:     "name the law files in law: […]",
+			Message: lang.T("transfer %s of %s: no law file applies, so its mechanism was not checked", c.ID, home),
+			Fix:     lang.T("name the law files in law: […]"),
 		})
 		return
 	}
@@ -139,8 +139,8 @@ func (b *builder) checkMechanism(home string, j *policy.Jurisdiction, c *crossin
 		slices.Sort(listed)
 		b.add(policy.Problem{
 			Pos: c.Pos, Code: CodeMechanism, Severity: policy.Error,
-			Message: fmt.Sprintf("transfer %s of %s: the law files %s list no mechanism %q", c.ID, home, names(laws), c.Mechanism),
-			Law:     "they list " + strings.Join(slices.Compact(listed), ", "), Fix: "use one that they list",
+			Message: lang.T("transfer %s of %s: the law files %s list no mechanism %q", c.ID, home, names(laws), c.Mechanism),
+			Law:     "they list " + strings.Join(slices.Compact(listed), ", "), Fix: lang.T("use one that they list"),
 		})
 		return
 	}
@@ -156,14 +156,14 @@ func (b *builder) checkMechanism(home string, j *policy.Jurisdiction, c *crossin
 		c.reach[country] = min(c.reach[country], adequate[country])
 	}
 	if len(missing) > 0 {
-		list := strings.Join(missing[:min(5, len(missing))], ", ")
+		list := lang.Same(strings.Join(missing[:min(5, len(missing))], ", "))
 		if more := len(missing) - 5; more > 0 {
-			list += fmt.Sprintf(" and %d more", more)
+			list = lang.T("%s and %d more", list, more)
 		}
 		b.add(policy.Problem{
 			Pos: c.Pos, Code: CodeNotAdequate, Severity: policy.Error,
-			Message: fmt.Sprintf("transfer %s of %s: the law files %s do not list %s as adequate", c.ID, home, names(laws), list),
-			Fix:     "use another mechanism for these destinations",
+			Message: lang.T("transfer %s of %s: the law files %s do not list %s as adequate", c.ID, home, names(laws), list),
+			Fix:     lang.T("use another mechanism for these destinations"),
 		})
 	}
 }
@@ -184,7 +184,7 @@ func (b *builder) compileRules(home string, j *policy.Jurisdiction) {
 			continue
 		}
 		if !b.classes[class] {
-			b.unknown(policy.Text{Value: class, Pos: r.Pos}, CodeUnknownClass, "class", slices.Collect(maps.Keys(b.classes)))
+			b.unknown(policy.Text{Value: class, Pos: r.Pos}, CodeUnknownClass, lang.T("class"), slices.Collect(maps.Keys(b.classes)))
 			continue
 		}
 		b.places[[2]string{home, class}] = r.Pos
@@ -271,41 +271,47 @@ type gap struct {
 // concerned holds the classes that have a gap, and what their rules cite.
 type concerned struct{ classes, law []string }
 
-var gapKinds = map[string]struct{ code, what string }{
-	forServe: {CodeServeAbroad, "serving region"},
-	forEntry: {CodeEntryAbroad, "entry region"},
-	forCache: {CodeCacheAbroad, "cache edge"},
+// kind returns the code of a gap and what its region is for.
+func (g gap) kind() (code string, what lang.Text) {
+	switch g.purpose {
+	case forServe:
+		return CodeServeAbroad, lang.T("serving region")
+	case forEntry:
+		return CodeEntryAbroad, lang.T("entry region")
+	default:
+		return CodeCacheAbroad, lang.T("cache edge")
+	}
 }
 
 // reportGaps reports each uncovered crossing once, with all its classes.
 func (b *builder) reportGaps() {
 	for g, who := range b.gaps {
 		list := strings.Join(distinct(who.classes), ", ")
-		kind := gapKinds[g.purpose]
+		code, what := g.kind()
 		p := policy.Problem{
-			Pos: g.pos, Code: kind.code, Severity: policy.Error, Law: strings.Join(distinct(who.law), "; "),
-			Message: fmt.Sprintf("%s of %s users: %s %s is in %s, across a border, and no transfer covers it for %q", list, g.home, kind.what, g.region, g.country, g.purpose),
+			Pos: g.pos, Code: code, Severity: policy.Error, Law: strings.Join(distinct(who.law), "; "),
+			Message: lang.T("%s of %s users: %s %s is in %s, across a border, and no transfer covers it for %q", list, g.home, what, g.region, g.country, g.purpose),
 			Why:     b.near(g),
-			Fix:     fmt.Sprintf("remove %s, or add a transfer to %q of classes [%s] for [%s]", g.region, g.country, list, g.purpose),
+			Fix:     lang.T("remove %s, or add a transfer to %q of classes [%s] for [%s]", g.region, g.country, list, g.purpose),
 		}
 		if g.ended {
 			p.Code, p.Severity = CodeLapsed, policy.Warning
-			p.Message = fmt.Sprintf("%s of %s users: %s %s is in %s, and what covered it for %q has ended: refused as lapsed", list, g.home, kind.what, g.region, g.country, g.purpose)
+			p.Message = lang.T("%s of %s users: %s %s is in %s, and what covered it for %q has ended: refused as lapsed", list, g.home, what, g.region, g.country, g.purpose)
 		}
 		b.add(p)
 	}
 }
 
 // near explains by the transfer that comes closest to covering a gap.
-func (b *builder) near(g gap) string {
+func (b *builder) near(g gap) lang.Text {
 	for _, c := range b.transfers[g.home] {
 		if c.reach[g.country] == uncovered {
 			continue
 		}
-		return fmt.Sprintf("transfer %s (%s:%d) covers classes [%s] for [%s] only", c.ID, c.Pos.File, c.Pos.Line,
+		return lang.T("transfer %s (%s:%d) covers classes [%s] for [%s] only", c.ID, c.Pos.File, c.Pos.Line,
 			strings.Join(unique(c.Classes), ", "), strings.Join(unique(c.For), ", "))
 	}
-	return fmt.Sprintf("%s lies in %s; %s has no transfer to %s", g.home, b.territory(g.home), g.home, g.country)
+	return lang.T("%s lies in %s; %s has no transfer to %s", g.home, b.territory(g.home), g.home, g.country)
 }
 
 func distinct(list []string) []string {

@@ -2,12 +2,12 @@ package compile
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/policy/law"
 	"github.com/domicile-dev/domicile/pkg/residency"
@@ -18,8 +18,8 @@ const notice = 30 * 24 * time.Hour
 
 const day = "2006-01-02"
 
-func (b *builder) warn(at policy.Pos, code, fix, format string, args ...any) {
-	b.add(policy.Problem{Pos: at, Code: code, Severity: policy.Warning, Message: fmt.Sprintf(format, args...), Fix: fix})
+func (b *builder) warn(at policy.Pos, code string, fix, message lang.Text) {
+	b.add(policy.Problem{Pos: at, Code: code, Severity: policy.Warning, Message: message, Fix: fix})
 }
 
 // atRunTime are the purposes whose crossings only a request shows.
@@ -31,7 +31,7 @@ func (b *builder) reportUnused() {
 		for _, c := range b.transfers[home] {
 			waits := slices.ContainsFunc(c.For, func(t policy.Text) bool { return slices.Contains(atRunTime, t.Value) })
 			if !c.used && !waits {
-				b.warn(c.Pos, CodeUnused, "remove it", "transfer %s of %s is used by nothing", c.ID, home)
+				b.warn(c.Pos, CodeUnused, lang.T("remove it"), lang.T("transfer %s of %s is used by nothing", c.ID, home))
 			}
 		}
 	})
@@ -40,11 +40,11 @@ func (b *builder) reportUnused() {
 // checkReach warns of a home that nobody can have, and of classes that it lacks.
 func (b *builder) checkReach(home string, j *policy.Jurisdiction) {
 	if !b.homes[home] {
-		b.warn(j.Pos, CodeNoIssuer, "add it to homes of an issuer in the deployment", "no issuer may name the home %s", home)
+		b.warn(j.Pos, CodeNoIssuer, lang.T("add it to homes of an issuer in the deployment"), lang.T("no issuer may name the home %s", home))
 	}
 	for _, class := range slices.Sorted(maps.Keys(b.subjects)) {
 		if b.subjects[class] && j.Rules[class] == nil {
-			b.warn(j.Pos, CodeNoRule, "add a rule, or serve: [] to forbid it", "%s has no rule for class %s: refused as no-rule", home, class)
+			b.warn(j.Pos, CodeNoRule, lang.T("add a rule, or serve: [] to forbid it"), lang.T("%s has no rule for class %s: refused as no-rule", home, class))
 		}
 	}
 	for _, r := range b.routes {
@@ -55,8 +55,8 @@ func (b *builder) checkReach(home string, j *policy.Jurisdiction) {
 			}
 		}
 		if len(missing) > 0 && j.Rules[r.Class] != nil {
-			b.warn(j.Pos, CodeCarriesNoRule, "add rules for what it carries", "%s: a %s stream carries %s, for which there is no rule: refused as no-rule",
-				home, r.Class, strings.Join(missing, ", "))
+			b.warn(j.Pos, CodeCarriesNoRule, lang.T("add rules for what it carries"), lang.T("%s: a %s stream carries %s, for which there is no rule: refused as no-rule",
+				home, r.Class, strings.Join(missing, ", ")))
 		}
 	}
 }
@@ -66,22 +66,22 @@ func (b *builder) checkReviews(home string, j *policy.Jurisdiction) {
 	for _, c := range b.transfers[home] {
 		switch {
 		case c.ended:
-			b.warn(c.Pos, CodeLapsed, "renew it, or remove it and what it covered",
-				"transfer %s of %s ended on %s: what it covered is refused as lapsed", c.ID, home, c.Until.UTC().Format(day))
+			b.warn(c.Pos, CodeLapsed, lang.T("renew it, or remove it and what it covered"),
+				lang.T("transfer %s of %s ended on %s: what it covered is refused as lapsed", c.ID, home, c.Until.UTC().Format(day)))
 		case !c.Until.IsZero() && c.Until.Sub(b.at) <= notice:
-			b.warn(c.Pos, CodeLapsing, "renew it in time", "transfer %s of %s ends on %s", c.ID, home, c.Until.UTC().Format(day))
+			b.warn(c.Pos, CodeLapsing, lang.T("renew it in time"), lang.T("transfer %s of %s ends on %s", c.ID, home, c.Until.UTC().Format(day)))
 		}
 		if b.overdue(c.ReviewBy) {
-			b.warn(c.Pos, CodeReviewDue, "review it and move reviewBy", "transfer %s of %s was to be reviewed by %s", c.ID, home, c.ReviewBy.UTC().Format(day))
+			b.warn(c.Pos, CodeReviewDue, lang.T("review it and move reviewBy"), lang.T("transfer %s of %s was to be reviewed by %s", c.ID, home, c.ReviewBy.UTC().Format(day)))
 		}
 	}
 	// A day begins up to 14 hours earlier in the east than in UTC.
 	if j.ReviewLast.Sub(b.at) > 14*time.Hour {
-		b.warn(cmp.Or(j.ReviewPos, j.Pos), CodeReviewAhead, "set review.last to the day of the last review",
-			"review.last of %s is %s, in the future", home, j.ReviewLast.UTC().Format(day))
+		b.warn(cmp.Or(j.ReviewPos, j.Pos), CodeReviewAhead, lang.T("set review.last to the day of the last review"),
+			lang.T("review.last of %s is %s, in the future", home, j.ReviewLast.UTC().Format(day)))
 	}
 	if next := j.ReviewLast.Add(j.ReviewEvery); j.ReviewEvery > 0 && b.overdue(next) {
-		b.warn(j.Pos, CodeReviewDue, "review it and set review.last", "%s was to be reviewed by %s", home, next.UTC().Format(day))
+		b.warn(j.Pos, CodeReviewDue, lang.T("review it and set review.last"), lang.T("%s was to be reviewed by %s", home, next.UTC().Format(day)))
 	}
 }
 
@@ -100,7 +100,7 @@ func (b *builder) checkLawReviews() {
 	})
 	for _, code := range slices.Sorted(maps.Keys(used)) {
 		if l := used[code]; b.overdue(l.ReviewBy) {
-			b.warn(l.Pos, CodeReviewDue, "check its facts against the sources", "law file %s was to be reviewed by %s", code, l.ReviewBy.UTC().Format(day))
+			b.warn(l.Pos, CodeReviewDue, lang.T("check its facts against the sources"), lang.T("law file %s was to be reviewed by %s", code, l.ReviewBy.UTC().Format(day)))
 		}
 	}
 }
@@ -124,7 +124,7 @@ func (b *builder) checkBackends() {
 				b.needBackend(b.regions[name].Pos, name, r)
 				foreign := slices.ContainsFunc(rule.Entry, func(e string) bool { return e != name })
 				if b.regions[name].Peer == "" && foreign {
-					b.warn(b.regions[name].Pos, CodeNoPeer, "add gateway.peer", "region %s has no peer address: what enters elsewhere cannot reach it", name)
+					b.warn(b.regions[name].Pos, CodeNoPeer, lang.T("add gateway.peer"), lang.T("region %s has no peer address: what enters elsewhere cannot reach it", name))
 				}
 			}
 		}
@@ -133,7 +133,7 @@ func (b *builder) checkBackends() {
 
 func (b *builder) needBackend(at policy.Pos, region string, r residency.Route) {
 	if len(b.regions[region].Backends[r.Service]) == 0 {
-		b.warn(at, CodeNoBackend, "add backends for it", "region %s serves class %s and has no backend for service %s: refused as no-backend", region, r.Class, r.Service)
+		b.warn(at, CodeNoBackend, lang.T("add backends for it"), lang.T("region %s serves class %s and has no backend for service %s: refused as no-backend", region, r.Class, r.Service))
 	}
 }
 
@@ -153,8 +153,8 @@ func (b *builder) checkHosts(t *residency.Table) {
 				case first == nil:
 					first = rule
 				case !slices.Equal(first.Serve, rule.Serve):
-					b.warn(b.set.Deployment.Classes[i].Pos, CodeHostDisagrees, "serve them by the same regions in the same order",
-						"class %s by host name: the homes of region %s are served by different regions: refused as no-home", r.Class, region.Name)
+					b.warn(b.set.Deployment.Classes[i].Pos, CodeHostDisagrees, lang.T("serve them by the same regions in the same order"),
+						lang.T("class %s by host name: the homes of region %s are served by different regions: refused as no-home", r.Class, region.Name))
 				}
 			}
 		}

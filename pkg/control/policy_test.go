@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/residency"
@@ -60,7 +61,7 @@ func buildText(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
 		case "region":
 			spec.Regions = append(spec.Regions, residency.Region{Name: w[1], Country: "FR"})
 		case "error":
-			return nil, &Refusal{Problems: []policy.Problem{{Code: "DP2000", Severity: policy.Error, Message: strings.Join(w[1:], " ")}}}
+			return nil, &Refusal{Problems: []policy.Problem{{Code: "DP2000", Severity: policy.Error, Message: lang.Same(strings.Join(w[1:], " "))}}}
 		case "leak":
 			return nil, &Refusal{Leaks: []leakcheck.Finding{{Message: "leak"}}}
 		case "panic":
@@ -72,7 +73,7 @@ func buildText(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
 		switch u := until[r.Home]; {
 		case u.IsZero():
 		case !at.Before(u) && strict:
-			return nil, &Refusal{Problems: []policy.Problem{{Code: "DP3000", Severity: policy.Error, Message: "lapsed"}}}
+			return nil, &Refusal{Problems: []policy.Problem{{Code: "DP3000", Severity: policy.Error, Message: lang.Same("lapsed")}}}
 		case !at.Before(u):
 			spec.Rules[i].Serve, spec.Rules[i].LapsedServe = nil, r.Serve
 		case next.IsZero() || u.Before(next):

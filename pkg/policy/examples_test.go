@@ -29,7 +29,7 @@ func TestEveryMissingFieldHasAnExample(t *testing.T) {
 	_, problems := Parse(fsys, nil)
 	missing := find(problems, codes.Missing)
 	for _, p := range missing {
-		if _, field, _ := strings.Cut(p.Message, " has no "); !strings.Contains(p.Fix, ", as in "+field+": ") && !strings.Contains(field, "neither have the defaults") {
+		if _, field, _ := strings.Cut(p.Message.En, " has no "); !strings.Contains(p.Fix.En, ", as in "+field+": ") && !strings.Contains(field, "neither have the defaults") {
 			t.Errorf("%s: the fix shows no value", line(p))
 		}
 	}

@@ -205,23 +205,3 @@ type TestCase struct {
 	Transfer           string // id
 	Pos                Pos
 }
-
-// Severity of a problem. An error stops everything; a warning does not.
-type Severity string
-
-// The severities.
-const (
-	Error   Severity = "error"
-	Warning Severity = "warning"
-)
-
-// Problem is one finding: what is wrong, where, why, and what to do.
-type Problem struct {
-	Pos
-	Code     string   `json:"code"` // DP1xxx shape, DP2xxx meaning, DP3xxx governance, DP4xxx topology, DP5xxx tests
-	Severity Severity `json:"severity"`
-	Message  string   `json:"message"`
-	Why      string   `json:"why,omitempty"` // the place it conflicts with
-	Law      string   `json:"law,omitempty"` // as cited
-	Fix      string   `json:"fix,omitempty"`
-}

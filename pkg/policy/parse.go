@@ -3,13 +3,13 @@ package policy
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
@@ -50,8 +50,8 @@ func Parse(fsys, shipped fs.FS) (set *Set, problems []Problem) {
 		if r := recover(); r != nil {
 			p.add(Problem{
 				Pos: Pos{File: cmp.Or(p.current, "."), Line: 1, Column: 1}, Code: codes.Internal, Severity: Error,
-				Message: fmt.Sprintf("reading this file ended in a bug of Domicile: %v", r),
-				Fix:     "report it with the file",
+				Message: lang.T("reading this file ended in a bug of Domicile: %v", r),
+				Fix:     lang.T("report it with the file"),
 			})
 		}
 		set, problems = p.set, p.finish()
@@ -65,21 +65,6 @@ func Parse(fsys, shipped fs.FS) (set *Set, problems []Problem) {
 	p.current = ""
 	p.check()
 	return p.set, nil
-}
-
-// HasErrors tells whether any problem stops the set from being used.
-func HasErrors(problems []Problem) bool {
-	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Severity == Error })
-}
-
-// Sort orders problems in place by file, line, column, code and message, and
-// returns them.
-func Sort(problems []Problem) []Problem {
-	slices.SortStableFunc(problems, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
-			cmp.Compare(a.Code, b.Code), cmp.Compare(a.Message, b.Message))
-	})
-	return problems
 }
 
 // document is one YAML file that has been turned into a tree.
@@ -143,8 +128,8 @@ func (p *parser) finish() []Problem {
 	last := kept[len(kept)-1].Pos
 	return append(kept, Problem{
 		Pos: last, Code: codes.TooManyProblems, Severity: Error,
-		Message: fmt.Sprintf("more than %d problems; the rest is not shown", MaxProblems-1),
-		Fix:     "mend these first",
+		Message: lang.T("more than %d problems; the rest is not shown", MaxProblems-1),
+		Fix:     lang.T("mend these first"),
 	})
 }
 
@@ -201,8 +186,8 @@ func (p *parser) list(fsys fs.FS, dir string, shipped bool) (names []string) {
 		case err != nil && name == dir && dir != "." && errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
-			p.add(Problem{Pos: top(p.place(name, shipped)), Code: codes.Unreadable, Message: "this cannot be read: " + cause(err),
-				Fix: "make it readable, or remove it"})
+			p.add(Problem{Pos: top(p.place(name, shipped)), Code: codes.Unreadable, Message: lang.T("this cannot be read: %s", cause(err)),
+				Fix: lang.T("make it readable, or remove it")})
 			if d != nil && d.IsDir() {
 				return fs.SkipDir
 			}
@@ -228,14 +213,14 @@ func (p *parser) list(fsys fs.FS, dir string, shipped bool) (names []string) {
 		}
 		if len(names) > MaxFiles {
 			p.add(Problem{Pos: top(p.place(name, shipped)), Code: codes.TooLarge,
-				Message: fmt.Sprintf("more than %d policy files in %s; none of them was read", MaxFiles, dir), Fix: "split the repository"})
+				Message: lang.T("more than %d policy files in %s; none of them was read", MaxFiles, dir), Fix: lang.T("split the repository")})
 			names = nil
 			return fs.SkipAll
 		}
 		return nil
 	})
 	if err != nil {
-		p.add(Problem{Pos: top(p.place(dir, shipped)), Code: codes.Unreadable, Message: "this cannot be read: " + cause(err)})
+		p.add(Problem{Pos: top(p.place(dir, shipped)), Code: codes.Unreadable, Message: lang.T("this cannot be read: %s", cause(err)), Fix: lang.T("make it readable, or remove it")})
 	}
 	return names
 }
@@ -270,13 +255,13 @@ func cause(err error) string {
 func (p *parser) slurp(fsys fs.FS, name, file string, at Pos) ([]byte, bool) {
 	src, size, err := readFile(fsys, name)
 	if err != nil {
-		p.add(Problem{Pos: at, Code: codes.Unreadable, Message: fmt.Sprintf("%s cannot be read: %s", file, cause(err)),
-			Fix: "make it readable, or remove it"})
+		p.add(Problem{Pos: at, Code: codes.Unreadable, Message: lang.T("%s cannot be read: %s", file, cause(err)),
+			Fix: lang.T("make it readable, or remove it")})
 		return nil, false
 	}
 	if size > MaxFileSize {
-		p.add(Problem{Pos: at, Code: codes.TooLarge, Message: fmt.Sprintf("%s has %d bytes; the limit of one file is 1 MiB (%d bytes)", file, size, MaxFileSize),
-			Fix: "split it; it was not parsed"})
+		p.add(Problem{Pos: at, Code: codes.TooLarge, Message: lang.T("%s has %d bytes; the limit of one file is 1 MiB (%d bytes)", file, size, MaxFileSize),
+			Fix: lang.T("split it; it was not parsed")})
 		return nil, false
 	}
 	return src, true
@@ -320,8 +305,8 @@ func (p *parser) open(fsys fs.FS, name, kind string, shipped bool) {
 	}
 	if d.root = root; root == nil {
 		if len(faults) == 0 {
-			p.add(Problem{Pos: top(d.file), Code: codes.EmptyFile, Message: "the file is empty",
-				Fix: fmt.Sprintf("write a %s, or remove the file", kind)})
+			p.add(Problem{Pos: top(d.file), Code: codes.EmptyFile, Message: lang.T("the file is empty"),
+				Fix: lang.T("write a %s, or remove the file", kind)})
 		}
 		return
 	}
@@ -389,20 +374,20 @@ func (p *parser) check() {
 		if name == p.userDir || p.isKeySet(name) {
 			continue
 		}
-		fix := "move it to law/ or jurisdictions/, or rename it so that it is no YAML file"
+		fix := lang.T("move it to law/ or jurisdictions/, or rename it so that it is no YAML file")
 		if path.Ext(name) != ".yaml" {
-			fix = "rename it to end in .yaml"
+			fix = lang.T("rename it to end in .yaml")
 		}
-		p.add(Problem{Pos: top(name), Code: codes.NotRead, Severity: Warning, Message: "this file is not read: it has no place in the layout", Fix: fix})
+		p.add(Problem{Pos: top(name), Code: codes.NotRead, Severity: Warning, Message: lang.T("this file is not read: it has no place in the layout"), Fix: fix})
 	}
 	for _, name := range p.dirs {
-		p.add(Problem{Pos: top(name), Code: codes.NotRead, Severity: Warning, Message: "this is a directory, and is not read as a policy file",
-			Fix: "make it a file, or rename it so that it does not end in " + path.Ext(name)})
+		p.add(Problem{Pos: top(name), Code: codes.NotRead, Severity: Warning, Message: lang.T("this is a directory, and is not read as a policy file"),
+			Fix: lang.T("make it a file, or rename it so that it does not end in %s", path.Ext(name))})
 	}
 	if p.set.Deployment == nil {
 		if !slices.ContainsFunc(p.problems, func(x Problem) bool { return x.File == "deployment.yaml" && x.Severity == Error }) {
-			p.add(Problem{Pos: top("deployment.yaml"), Code: codes.NoDeployment, Message: "there is no deployment.yaml",
-				Fix: "write one: the regions where you run, the classes of your requests, the issuers of tokens"})
+			p.add(Problem{Pos: top("deployment.yaml"), Code: codes.NoDeployment, Message: lang.T("there is no deployment.yaml"),
+				Fix: lang.T("write one: the regions where you run, the classes of your requests, the issuers of tokens")})
 		}
 		return
 	}
@@ -416,7 +401,7 @@ func (p *parser) isKeySet(name string) bool {
 // classUse is a place that names a class of the deployment.
 type classUse struct {
 	class Text
-	where string
+	where lang.Text
 }
 
 // checkClasses refuses classes that no route of the deployment knows.
@@ -438,9 +423,9 @@ func (p *parser) checkClasses() {
 	for _, u := range p.uses {
 		if !known[u.class.Value] {
 			p.add(Problem{Pos: u.class.Pos, Code: codes.UnknownClass,
-				Message: fmt.Sprintf("%s names class %q, which the deployment does not define", u.where, u.class.Value),
-				Why:     "a class is defined by a route in deployment.yaml, or by carries of one",
-				Fix:     form.Suggest(u.class.Value, names, "add a route for it to deployment.yaml, or remove it here")})
+				Message: lang.T("%s names class %q, which the deployment does not define", u.where, u.class.Value),
+				Why:     lang.T("a class is defined by a route in deployment.yaml, or by carries of one"),
+				Fix:     form.Suggest(u.class.Value, names, lang.T("add a route for it to deployment.yaml, or remove it here"))})
 		}
 	}
 }

@@ -44,10 +44,10 @@ func valid(t testing.TB) fstest.MapFS {
 // line is a problem as the golden file has it.
 func line(p Problem) string {
 	s := fmt.Sprintf("%s %s %s: %s", where(p.Pos), p.Severity, p.Code, p.Message)
-	if p.Why != "" {
-		s += " | why " + p.Why
+	if !p.Why.IsZero() {
+		s += " | why " + p.Why.En
 	}
-	return s + " | fix " + p.Fix
+	return s + " | fix " + p.Fix.En
 }
 
 func listing(problems []Problem) string {
@@ -103,10 +103,10 @@ func TestT24Refused(t *testing.T) {
 		}
 		for _, p := range problems {
 			seen[p.Code] = true
-			if p.Line < 1 || p.Column < 1 || p.File == "" || p.Fix == "" {
+			if p.Line < 1 || p.Column < 1 || p.File == "" || p.Fix.IsZero() {
 				t.Errorf("%s: problem without a place or a fix: %+v", short, p)
 			}
-			if p.Code == codes.Missing && strings.HasSuffix(p.Fix, ":") {
+			if p.Code == codes.Missing && strings.HasSuffix(p.Fix.En, ":") {
 				t.Errorf("%s: the fix shows no value: %+v", short, p)
 			}
 			if _, ok := ExplainCode(p.Code); !ok {
@@ -295,7 +295,7 @@ func TestUnreadableFilesAreProblems(t *testing.T) {
 			t.Errorf("%s: got\n%s", name, listing(problems))
 			continue
 		}
-		if strings.Contains(found[0].Message, "/secret/place") {
+		if strings.Contains(found[0].Message.En, "/secret/place") {
 			t.Errorf("%s: the message shows a path of the machine: %s", name, found[0].Message)
 		}
 	}
@@ -316,7 +316,7 @@ func TestT24LargeFilesAreNotParsed(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 	found := find(problems, codes.TooLarge)
-	if len(problems) != 1 || len(found) != 1 || found[0].File != "jurisdictions/big.yaml" || !strings.Contains(found[0].Message, "1 MiB") {
+	if len(problems) != 1 || len(found) != 1 || found[0].File != "jurisdictions/big.yaml" || !strings.Contains(found[0].Message.En, "1 MiB") {
 		t.Errorf("got:\n%s", listing(problems))
 	}
 	if set.Files["jurisdictions/big.yaml"] != nil {

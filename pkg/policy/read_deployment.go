@@ -3,11 +3,11 @@ package policy
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
@@ -60,13 +60,13 @@ func (r *reader) deployment(root *object) {
 func (r *reader) notCarriedOut(spec *object) {
 	spec.Duration("maxPolicyAge", false)
 	if v := spec.Node.Get("maxPolicyAge"); v != nil {
-		r.Warn(v, codes.NotCarriedOut, "watch the metric domicile_policy_age_seconds, and remove it until then",
-			"this version does not enforce maxPolicyAge yet: proxies keep serving an old policy")
+		r.Warn(v, codes.NotCarriedOut, lang.T("watch the metric domicile_policy_age_seconds, and remove it until then"),
+			lang.T("this version does not enforce maxPolicyAge yet: proxies keep serving an old policy"))
 	}
 	spec.Addresses("today")
 	if v := spec.Node.Get("today"); v != nil {
-		r.Warn(v, codes.NotCarriedOut, "remove it until then",
-			"this version does not use today yet: without observe, no request goes to the backends of today")
+		r.Warn(v, codes.NotCarriedOut, lang.T("remove it until then"),
+			lang.T("this version does not use today yet: without observe, no request goes to the backends of today"))
 	}
 }
 
@@ -75,14 +75,14 @@ func (r *reader) directory(d *Deployment, dir *object) {
 	file, at := dir.File("file", d.DirectoryKind == "static")
 	d.DirectoryFile, r.p.userDir = file, file
 	if _, policy := r.p.set.Files[file]; policy {
-		r.Fail(at, codes.Misplaced, "move the users to a file of their own, as in users.yaml",
-			"the directory of users is %s, which is a policy file: personal data would become part of every bundle", file)
+		r.Fail(at, codes.Misplaced, lang.T("move the users to a file of their own, as in users.yaml"),
+			lang.T("the directory of users is %s, which is a policy file: personal data would become part of every bundle", file))
 	}
 	dir.Done()
 }
 
 // twice reports a second definition of a name.
-func (r *reader) twice(n *node, what string, first Pos) { r.Twice(n, what, first) }
+func (r *reader) twice(n *node, what lang.Text, first Pos) { r.Twice(n, what, first) }
 
 func (r *reader) region(d *Deployment, n *node) {
 	o := r.Object(n, "region")
@@ -111,12 +111,12 @@ func (r *reader) region(d *Deployment, n *node) {
 	for _, y := range d.Regions {
 		switch {
 		case x.Name != "" && x.Name == y.Name:
-			r.twice(o.Node.Get("name"), fmt.Sprintf("region %q", x.Name), y.Pos)
+			r.twice(o.Node.Get("name"), lang.T("region %q", x.Name), y.Pos)
 			return
 		case x.Host != "" && x.Host == y.Host:
-			r.twice(o.Node.Get("gateway").Get("host"), fmt.Sprintf("gateway host %q", x.Host), y.Pos)
+			r.twice(o.Node.Get("gateway").Get("host"), lang.T("gateway host %q", x.Host), y.Pos)
 		case x.Peer != "" && x.Peer == y.Peer:
-			r.twice(o.Node.Get("gateway").Get("peer"), fmt.Sprintf("gateway peer %q", x.Peer), y.Pos)
+			r.twice(o.Node.Get("gateway").Get("peer"), lang.T("gateway peer %q", x.Peer), y.Pos)
 		}
 	}
 	d.Regions = append(d.Regions, x)
@@ -149,10 +149,10 @@ func (r *reader) classRoute(d *Deployment, n *node) {
 	c.Serve = r.texts(o.Texts("serve", c.Subject == subjectNone, false, r.Name))
 	o.Done()
 	if v := o.Node.Get("serve"); v != nil && c.Subject != subjectNone && c.Subject != "" {
-		r.Fail(v, codes.Misplaced, "remove it: jurisdictions say where a class is served", "serve of a class is for subject none only, and the subject is %s", c.Subject)
+		r.Fail(v, codes.Misplaced, lang.T("remove it: jurisdictions say where a class is served"), lang.T("serve of a class is for subject none only, and the subject is %s", c.Subject))
 	}
 	if c.Subject == subjectUser && !slices.Contains(strings.Split(c.PathTemplate, "/"), "{user}") {
-		r.Fail(o.Node.Get("subject"), codes.Misplaced, `write match: {pathTemplate: "/…/{user}"}`, "subject path.user needs a pathTemplate with a {user} segment")
+		r.Fail(o.Node.Get("subject"), codes.Misplaced, lang.T(`write match: {pathTemplate: "/…/{user}"}`), lang.T("subject path.user needs a pathTemplate with a {user} segment"))
 	}
 	d.Classes = append(d.Classes, c)
 }
@@ -185,9 +185,9 @@ func (r *reader) match(c *ClassRoute, m *object) {
 	m.Done()
 	switch {
 	case count > 1:
-		r.Fail(m.Node, codes.Misplaced, "keep one, and write a second entry for the other", "match has more than one of path, pathPrefix, pathTemplate and grpcService")
+		r.Fail(m.Node, codes.Misplaced, lang.T("keep one, and write a second entry for the other"), lang.T("match has more than one of path, pathPrefix, pathTemplate and grpcService"))
 	case count == 0 && !m.Has("host"):
-		r.Fail(m.Node, codes.Missing, "add pathPrefix:, path:, pathTemplate: or grpcService:, as in pathPrefix: /v1/messages", "match says nothing of the path or the gRPC service")
+		r.Fail(m.Node, codes.Missing, lang.T("add pathPrefix:, path:, pathTemplate: or grpcService:, as in pathPrefix: /v1/messages"), lang.T("match says nothing of the path or the gRPC service"))
 	}
 }
 
@@ -212,7 +212,7 @@ func (r *reader) issuer(d *Deployment, n *node) {
 	o.Done()
 	for _, y := range d.Issuers {
 		if x.Issuer != "" && x.Issuer == y.Issuer {
-			r.twice(o.Node.Get("issuer"), fmt.Sprintf("issuer %q", x.Issuer), y.Pos)
+			r.twice(o.Node.Get("issuer"), lang.T("issuer %q", x.Issuer), y.Pos)
 			return
 		}
 	}
@@ -223,7 +223,7 @@ func (r *reader) issuer(d *Deployment, n *node) {
 // which no token verifies.
 func (r *reader) keySet(name string, at *node) []byte {
 	if _, err := fs.Stat(r.p.fsys, name); errors.Is(err, fs.ErrNotExist) {
-		r.Warn(at, codes.NoKeys, "put the issuer's public keys (RFC 7517) there", "%s does not exist: no token of this issuer will verify", name)
+		r.Warn(at, codes.NoKeys, lang.T("put the issuer's public keys (RFC 7517) there"), lang.T("%s does not exist: no token of this issuer will verify", name))
 		return nil
 	}
 	src, ok := r.p.slurp(r.p.fsys, name, name, r.pos(at))
@@ -234,19 +234,19 @@ func (r *reader) keySet(name string, at *node) []byte {
 		Keys []map[string]json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(src, &set); err != nil || set.Keys == nil {
-		r.Fail(at, codes.BadKeys, `write {"keys": [...]} as in RFC 7517`, "%s is no key set: it should be a JSON object with a list of keys", name)
+		r.Fail(at, codes.BadKeys, lang.T(`write {"keys": [...]} as in RFC 7517`), lang.T("%s is no key set: it should be a JSON object with a list of keys", name))
 		return nil
 	}
 	for i, k := range set.Keys {
 		var kind string
 		if json.Unmarshal(k["kty"], &kind) != nil || kind == "" {
-			r.Fail(at, codes.BadKeys, "give each key its kty, as in RFC 7517", "key %d of %s has no kty", i+1, name)
+			r.Fail(at, codes.BadKeys, lang.T("give each key its kty, as in RFC 7517"), lang.T("key %d of %s has no kty", i+1, name))
 			return nil
 		}
 		for _, secret := range []string{"d", "k", "p", "q", "dp", "dq", "qi", "oth", "priv"} {
 			if _, found := k[secret]; found || kind == "oct" {
-				r.Fail(at, codes.PrivateKey, "keep public members only; a secret that stood in a file is to be replaced",
-					"key %d of %s is a secret: who reads the policy could make tokens of any home", i+1, name)
+				r.Fail(at, codes.PrivateKey, lang.T("keep public members only; a secret that stood in a file is to be replaced"),
+					lang.T("key %d of %s is a secret: who reads the policy could make tokens of any home", i+1, name))
 				return nil
 			}
 		}

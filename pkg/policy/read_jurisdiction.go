@@ -1,9 +1,9 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
@@ -42,7 +42,7 @@ func (r *reader) jurisdiction(root *object) {
 	for _, n := range spec.Items("transfers", false, true) {
 		if t := r.transfer(n); t != nil {
 			if first, found := ids[t.ID]; found {
-				r.twice(n.Get("id"), fmt.Sprintf("transfer %q", t.ID), first)
+				r.twice(n.Get("id"), lang.T("transfer %q", t.ID), first)
 				continue
 			}
 			ids[t.ID] = t.Pos
@@ -59,8 +59,8 @@ func (r *reader) keep(j *Jurisdiction) {
 		return
 	}
 	if first, found := r.p.homes[j.Code]; found {
-		r.p.add(Problem{Pos: j.Pos, Code: codes.HomeTwice, Message: fmt.Sprintf("home %q has rules in two files: here and at %s", j.Code, where(first)),
-			Why: "first at " + where(first), Fix: "move all of its rules into one file"})
+		r.p.add(Problem{Pos: j.Pos, Code: codes.HomeTwice, Message: lang.T("home %q has rules in two files: here and at %s", j.Code, where(first)),
+			Why: firstAt(first), Fix: lang.T("move all of its rules into one file")})
 		return
 	}
 	r.p.homes[j.Code] = j.Pos
@@ -74,10 +74,10 @@ func (r *reader) enforcement(j *Jurisdiction, spec *object) {
 	spec.Date("observeUntil", false)
 	switch until := spec.Node.Get("observeUntil"); {
 	case j.Enforcement != "observe" && until != nil:
-		r.Fail(until, codes.Observe, "remove it", "observeUntil goes with observe, which is not available yet in this version: policies are always enforced")
+		r.Fail(until, codes.Observe, lang.T("remove it"), lang.T("observeUntil goes with observe, which is not available yet in this version: policies are always enforced"))
 	case j.Enforcement == "observe":
-		r.Fail(spec.Node.Get("enforcement"), codes.Observe, "write enforce, or leave the jurisdiction out until it is to be enforced",
-			"observe is not available yet in this version: policies are always enforced")
+		r.Fail(spec.Node.Get("enforcement"), codes.Observe, lang.T("write enforce, or leave the jurisdiction out until it is to be enforced"),
+			lang.T("observe is not available yet in this version: policies are always enforced"))
 	}
 }
 
@@ -105,7 +105,7 @@ func (r *reader) rules(j *Jurisdiction, spec *object) {
 	if o := spec.Object("defaults", false); o != nil {
 		def = r.draft(o)
 		if v := o.Get("cache"); v != nil {
-			r.Fail(v, codes.Misplaced, "move it to the class that may be cached", "defaults open no cache: each class says so itself")
+			r.Fail(v, codes.Misplaced, lang.T("move it to the class that may be cached"), lang.T("defaults open no cache: each class says so itself"))
 		}
 		o.Done()
 	}
@@ -114,7 +114,7 @@ func (r *reader) rules(j *Jurisdiction, spec *object) {
 		return
 	}
 	if len(classes.Node.Fields) == 0 {
-		r.Fail(classes.Node, codes.Empty, "name a class, or remove the file: a home without rules is refused", "classes is empty")
+		r.Fail(classes.Node, codes.Empty, lang.T("name a class, or remove the file: a home without rules is refused"), lang.T("classes is empty"))
 	}
 	for _, f := range classes.Node.Fields {
 		name, ok := r.Name(f.Key, "class")
@@ -122,7 +122,7 @@ func (r *reader) rules(j *Jurisdiction, spec *object) {
 			continue
 		}
 		if f.Value.Kind == yamlpos.Null {
-			r.Fail(f.Key, codes.NoValue, fmt.Sprintf("write %s: {} to take the defaults", name), "class %s has no value", name)
+			r.Fail(f.Key, codes.NoValue, lang.T("write %s: {} to take the defaults", name), lang.T("class %s has no value", name))
 			continue
 		}
 		o := r.Object(f.Value, "class "+name)
@@ -130,7 +130,7 @@ func (r *reader) rules(j *Jurisdiction, spec *object) {
 			continue
 		}
 		at := Text{Value: name, Pos: r.pos(f.Key)}
-		r.p.uses = append(r.p.uses, classUse{at, "the rule"})
+		r.p.uses = append(r.p.uses, classUse{at, lang.T("the rule")})
 		if rule := r.rule(o, at, f.Key, def); rule != nil {
 			j.Rules[name] = rule
 		}
@@ -162,10 +162,10 @@ func (r *reader) rule(o *object, at Text, key *node, def draft) *Rule {
 	}
 	o.Done()
 	if x.Serve == nil && !o.Has("serve") {
-		r.Fail(key, codes.Missing, "add serve: [region] to the class or to defaults; serve: [] forbids the class", "class %s has no serve, and neither have the defaults", at.Value)
+		r.Fail(key, codes.Missing, lang.T("add serve: [region] to the class or to defaults; serve: [] forbids the class"), lang.T("class %s has no serve, and neither have the defaults", at.Value))
 	}
 	if x.Entry == nil && !o.Has("entry") && len(x.Serve) > 0 {
-		r.Fail(key, codes.Missing, "add entry: [region] to the class or to defaults", "class %s has no entry, and neither have the defaults", at.Value)
+		r.Fail(key, codes.Missing, lang.T("add entry: [region] to the class or to defaults"), lang.T("class %s has no entry, and neither have the defaults", at.Value))
 	}
 	return x
 }
@@ -180,7 +180,7 @@ func (r *reader) transfer(n *node) *Transfer {
 	t.To = r.texts(o.Texts("to", true, false, r.code(place.Any)))
 	t.Classes = r.texts(o.Texts("classes", true, false, r.Name))
 	for _, c := range t.Classes {
-		r.p.uses = append(r.p.uses, classUse{c, "transfer " + t.ID})
+		r.p.uses = append(r.p.uses, classUse{c, lang.T("transfer %s", t.ID)})
 	}
 	t.For = r.texts(o.Texts("for", true, false, func(n *node, what string) (string, bool) { return r.Choice(n, what, purposes...) }))
 	t.Mechanism = o.Choice("mechanism", true, law.Mechanisms...)
@@ -189,7 +189,7 @@ func (r *reader) transfer(n *node) *Transfer {
 	t.Until = o.Date("until", false)
 	o.Done()
 	if !t.Until.IsZero() && t.ReviewBy.After(t.Until) {
-		r.Warn(o.Node.Get("reviewBy"), codes.ReviewAfterEnd, "review it before it ends", "transfer %s is to be reviewed after it has ended", t.ID)
+		r.Warn(o.Node.Get("reviewBy"), codes.ReviewAfterEnd, lang.T("review it before it ends"), lang.T("transfer %s is to be reviewed after it has ended", t.ID))
 	}
 	return t
 }

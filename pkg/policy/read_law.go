@@ -2,9 +2,9 @@ package policy
 
 import (
 	"bytes"
-	"fmt"
 	"reflect"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/law"
 )
@@ -17,13 +17,13 @@ func (r *reader) keepLaw(l *law.Law) {
 		return
 	}
 	if first, found := r.p.lawFrom[l.Code]; found && !(first.shipped && !r.doc.shipped && bytes.Equal(first.src, r.doc.src)) {
-		fix, how := "keep one of the two files", ""
+		fix, how := lang.T("keep one of the two files"), lang.Text{}
 		if first.shipped {
-			how = ", and not as in the shipped library"
-			fix = "remove this file, or make it identical to the shipped one"
+			how = lang.T(", and not as in the shipped library")
+			fix = lang.T("remove this file, or make it identical to the shipped one")
 		}
-		r.p.add(Problem{Pos: l.Pos, Code: codes.LawTwice, Message: fmt.Sprintf("law %q is defined twice%s", l.Code, how),
-			Why: "first at " + where(r.p.set.Laws[l.Code].Pos), Fix: fix})
+		r.p.add(Problem{Pos: l.Pos, Code: codes.LawTwice, Message: lang.T("law %q is defined twice%s", l.Code, how),
+			Why: firstAt(r.p.set.Laws[l.Code].Pos), Fix: fix})
 		return
 	}
 	r.p.lawFrom[l.Code] = r.doc
@@ -38,8 +38,8 @@ func (r *reader) keepGroup(g *law.Group, name Pos) {
 		same := *first
 		same.Pos = g.Pos
 		if !from.shipped || r.doc.shipped || !reflect.DeepEqual(same, *g) {
-			r.p.add(Problem{Pos: name, Code: codes.GroupTwice, Message: fmt.Sprintf("group %q is defined twice", g.Name),
-				Why: "first at " + where(first.Pos), Fix: "remove one, or give it a name of its own"})
+			r.p.add(Problem{Pos: name, Code: codes.GroupTwice, Message: lang.T("group %q is defined twice", g.Name),
+				Why: firstAt(first.Pos), Fix: lang.T("remove one, or give it a name of its own")})
 			return
 		}
 	}

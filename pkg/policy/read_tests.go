@@ -1,11 +1,11 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/domicile-dev/domicile/pkg/residency"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
@@ -25,7 +25,7 @@ func (r *reader) test(root *object) {
 			continue
 		}
 		if first, found := names[c.Name]; found && c.Name != "" {
-			r.twice(n.Get("name"), fmt.Sprintf("case %q", c.Name), first)
+			r.twice(n.Get("name"), lang.T("case %q", c.Name), first)
 		}
 		names[c.Name] = c.Pos
 		t.Cases = append(t.Cases, c)
@@ -53,7 +53,7 @@ func (r *reader) testCase(n *node) (c TestCase, ok bool) {
 	o.Done()
 	if c.Class != "" && c.DenyReason != string(residency.NoClass) {
 		at := o.Node.Get("class")
-		r.p.uses = append(r.p.uses, classUse{Text{Value: c.Class, Pos: r.pos(at)}, "the case"})
+		r.p.uses = append(r.p.uses, classUse{Text{Value: c.Class, Pos: r.pos(at)}, lang.T("the case")})
 	}
 	return c, true
 }
@@ -69,16 +69,16 @@ func (r *reader) expect(c *TestCase, e *object) {
 		switch {
 		case !ok:
 		case !slices.Contains(reasons, s):
-			r.Fail(v, codes.DenyReason, form.Suggest(s, reasons, "write a deny reason, as in region-unavailable, forbidden, entry-not-allowed or no-rule"), "%q is no deny reason", s)
+			r.Fail(v, codes.DenyReason, form.Suggest(s, reasons, lang.T("write a deny reason, as in region-unavailable, forbidden, entry-not-allowed or no-rule")), lang.T("%q is no deny reason", s))
 		default:
 			c.DenyReason = s
 		}
 	}
 	switch allow, deny := e.Has("allow"), e.Has("deny"); {
 	case allow && deny:
-		r.Fail(e.Node, codes.Expectation, "keep one of them", "expect has both allow and deny")
+		r.Fail(e.Node, codes.Expectation, lang.T("keep one of them"), lang.T("expect has both allow and deny"))
 	case !allow && !deny:
-		r.Fail(e.Node, codes.Expectation, "write {allow: region} or {deny: reason}", "expect has neither allow nor deny")
+		r.Fail(e.Node, codes.Expectation, lang.T("write {allow: region} or {deny: reason}"), lang.T("expect has neither allow nor deny"))
 	}
 	e.Done()
 }

@@ -1,9 +1,10 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
@@ -46,10 +47,6 @@ func newReader(p *parser, doc document) *reader {
 
 func (r *reader) pos(n *node) Pos { return r.Pos(n) }
 
-// where prints a place. It is no method of Pos, because Problem embeds Pos and
-// would print as its place alone.
-func where(p Pos) string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
-
 func (r *reader) texts(in []form.Text) []Text { return r.Placed(in) }
 
 // code returns a reader of codes for a use.
@@ -63,7 +60,7 @@ func (r *reader) header(o *object) bool {
 	if v := o.Need("apiVersion"); v == nil {
 		ok = false
 	} else if v.Value != APIVersion {
-		r.Fail(v, codes.APIVersion, "write "+APIVersion, "apiVersion is %s; this version reads %s", form.Describe(v), APIVersion)
+		r.Fail(v, codes.APIVersion, lang.T("write %s", APIVersion), lang.T("apiVersion is %s; this version reads %s", form.Describe(v), APIVersion))
 		ok = false
 	}
 	v := o.Need("kind")
@@ -72,17 +69,23 @@ func (r *reader) header(o *object) bool {
 	}
 	kinds := []string{kindLaw, kindGroups, kindDeployment, kindJurisdiction, kindTest}
 	if slices.Contains(kinds, v.Value) {
-		r.Fail(v, codes.Kind, "move the file: "+kindPlace[v.Value], "kind is %s, but %s", v.Value, kindPlace[r.doc.kind])
+		r.Fail(v, codes.Kind, lang.T("move the file: %s", kindPlace(v.Value)), lang.T("kind is %s, but %s", v.Value, kindPlace(r.doc.kind)))
 		return false
 	}
-	r.Fail(v, codes.Kind, form.Suggest(v.Value, kinds, "write "+r.doc.kind), "kind is %s; %s", form.Describe(v), kindPlace[r.doc.kind])
+	r.Fail(v, codes.Kind, form.Suggest(v.Value, kinds, lang.T("write %s", r.doc.kind)), lang.T("kind is %s; %s", form.Describe(v), kindPlace(r.doc.kind)))
 	return false
 }
 
-var kindPlace = map[string]string{
-	kindLaw:          "law/*.yaml holds files of kind Law",
-	kindGroups:       "groups.yaml holds kind Groups",
-	kindDeployment:   "deployment.yaml holds kind Deployment",
-	kindJurisdiction: "jurisdictions/*.yaml holds files of kind Jurisdiction",
-	kindTest:         "*_test.yaml holds files of kind PolicyTest",
+// kindPlace says where files of a kind lie.
+func kindPlace(kind string) lang.Text {
+	switch kind {
+	case kindGroups, kindDeployment:
+		return lang.T("%s.yaml holds kind %s", strings.ToLower(kind), kind)
+	case kindTest:
+		return lang.T("%s holds files of kind %s", "*_test.yaml", kind)
+	case kindLaw:
+		return lang.T("%s holds files of kind %s", "law/*.yaml", kind)
+	default:
+		return lang.T("%s holds files of kind %s", strings.ToLower(kind)+"s/*.yaml", kind)
+	}
 }

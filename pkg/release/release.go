@@ -8,13 +8,13 @@
 package release
 
 import (
-	"fmt"
 	"io/fs"
 	"reflect"
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/compile"
 	"github.com/domicile-dev/domicile/pkg/envoy"
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/residency"
@@ -118,7 +118,7 @@ func Prove(p *leakcheck.Prover, res *envoy.Resources, table *residency.Table, to
 func internal(err error) policy.Problem {
 	return policy.Problem{
 		Pos: policy.Pos{File: "deployment.yaml", Line: 1, Column: 1}, Code: "DP9001", Severity: policy.Error,
-		Message: fmt.Sprintf("this policy cannot be turned into Envoy configuration: %v", err),
-		Fix:     "this is a bug in Domicile unless the message names an address of yours; please report it",
+		Message: lang.T("this policy cannot be turned into Envoy configuration: %v", err),
+		Fix:     lang.T("this is a bug in Domicile unless the message names an address of yours; please report it"),
 	}
 }

@@ -23,7 +23,7 @@ func Git(g *gitsync.Status, now time.Time) Finding {
 		if len(g.Problems) > 0 {
 			p := g.Problems[0]
 			f.Message += fmt.Sprintf(": %s %s %s", show.Place{}.Position(p.Pos), p.Code, p.Message)
-			f.Fix = p.Fix
+			f.Fix = p.Fix.En
 		}
 		return f
 	case gitsync.Unreachable:

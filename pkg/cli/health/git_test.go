@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/gitsync"
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 )
 
@@ -30,7 +31,7 @@ func TestGit(t *testing.T) {
 		g.State = c.state
 		if c.state == gitsync.Refused {
 			g.Error = "rejected"
-			g.Problems = []policy.Problem{{Pos: policy.Pos{File: "jurisdictions/sa.yaml", Line: 4, Column: 2}, Code: "DP2101", Message: "leaves", Fix: "stay"}}
+			g.Problems = []policy.Problem{{Pos: policy.Pos{File: "jurisdictions/sa.yaml", Line: 4, Column: 2}, Code: "DP2101", Message: lang.Same("leaves"), Fix: lang.Same("stay")}}
 		}
 		f := Git(&g, now)
 		if f.State != c.want {

@@ -36,7 +36,7 @@ func Why(f *control.Refusal) string {
 	case f.Error != "":
 		return f.Error
 	case len(f.Problems) > 0:
-		return f.Problems[0].Message
+		return f.Problems[0].Message.En
 	case len(f.Leaks) > 0:
 		return "leak: " + f.Leaks[0].String()
 	}
@@ -69,7 +69,7 @@ func Judge(s control.Status, now time.Time) []Finding {
 		}
 		for _, q := range s.Policy.Warnings {
 			if q.Severity == policy.Warning {
-				out = append(out, Finding{"warn", fmt.Sprintf("%s: %s", show.Place{}.Position(q.Pos), q.Message), q.Fix})
+				out = append(out, Finding{"warn", fmt.Sprintf("%s: %s", show.Place{}.Position(q.Pos), q.Message), q.Fix.En})
 			}
 		}
 	}

@@ -22,8 +22,9 @@ type Finding struct {
 	Line, Column int
 	Code         string
 	Error        bool // else a warning
-	Message      string
-	Fix          string
+	// Key tells the finding from others of its code and file, in every language.
+	Key     string
+	Message string
 }
 
 // Write writes one run of the tool.
@@ -37,9 +38,6 @@ func Write(w io.Writer, version string, findings []Finding) error {
 		level, text := "warning", f.Message
 		if f.Error {
 			level = "error"
-		}
-		if f.Fix != "" {
-			text += "\nfix: " + f.Fix
 		}
 		region := sarif.NewRegion().WithStartLine(max(f.Line, 1)).WithStartColumn(max(f.Column, 1))
 		location := sarif.NewPhysicalLocation().WithArtifactLocation(sarif.NewSimpleArtifactLocation(uri(f.File))).WithRegion(region)
@@ -68,7 +66,7 @@ func uri(file string) string {
 
 // fingerprint numbers equal findings, so that each is unique in a run.
 func fingerprint(f Finding, seen map[string]int) string {
-	sum := sha256.Sum256([]byte(f.Code + "\x00" + f.File + "\x00" + f.Message))
+	sum := sha256.Sum256([]byte(f.Code + "\x00" + f.File + "\x00" + f.Key))
 	key := hex.EncodeToString(sum[:16])
 	seen[key]++
 	return fmt.Sprintf("%s:%d", key, seen[key])

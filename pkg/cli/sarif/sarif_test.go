@@ -11,9 +11,9 @@ import (
 
 func TestWrite(t *testing.T) {
 	findings := []Finding{
-		{File: "policies/sa.yaml", Line: 14, Column: 17, Code: "DP2107", Error: true, Message: "m", Fix: "f"},
-		{File: "policies/a b.yaml", Code: "DP1001", Message: "m"},
-		{File: "policies/sa.yaml", Line: 20, Column: 1, Code: "DP2107", Error: true, Message: "m", Fix: "f"},
+		{File: "policies/sa.yaml", Line: 14, Column: 17, Code: "DP2107", Error: true, Key: "m", Message: "m\nfix: f"},
+		{File: "policies/a b.yaml", Code: "DP1001", Key: "m", Message: "m"},
+		{File: "policies/sa.yaml", Line: 20, Column: 1, Code: "DP2107", Error: true, Key: "m", Message: "m\nfix: f"},
 	}
 	var b bytes.Buffer
 	if err := Write(&b, "1.2.3", findings); err != nil {

@@ -80,7 +80,7 @@ func (a *Session) Judge(cmd *cobra.Command, fsys fs.FS, shown string, j Judged) 
 			return nil, exit.Errorf(exit.Findings, "%s: %w", j.Overlay, err)
 		}
 	}
-	l := &Local{Place: show.Place{Dir: shown, FS: fsys}, Release: release.Build(in), At: in.At}
+	l := &Local{Place: show.Place{Dir: shown, FS: fsys, Lang: a.Lang()}, Release: release.Build(in), At: in.At}
 	if l.Good() {
 		var err error
 		if l.Bundle, err = bundle.New(l.Set.Files); err != nil {

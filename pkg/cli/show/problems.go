@@ -11,6 +11,7 @@ import (
 
 	"github.com/mattn/go-runewidth"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 )
 
@@ -22,15 +23,21 @@ type Problem struct {
 	Code     string          `json:"code"`
 	Severity policy.Severity `json:"severity"`
 	Message  string          `json:"message"`
-	Fix      string          `json:"fix"`
-	Why      string          `json:"why,omitempty"`
-	Law      string          `json:"law,omitempty"`
+	// The same sentences in Chinese, so that no reader has to ask twice.
+	MessageZh string `json:"messageZh"`
+	Fix       string `json:"fix"`
+	FixZh     string `json:"fixZh"`
+	Why       string `json:"why,omitempty"`
+	WhyZh     string `json:"whyZh,omitempty"`
+	Law       string `json:"law,omitempty"`
 }
 
-// Place turns the names of policy files into paths that the reader can open.
+// Place turns the names of policy files into paths that the reader can open, and
+// says what is wrong in them in the reader's language.
 type Place struct {
-	Dir string
-	FS  fs.FS // nil when there is nothing to quote from
+	Dir  string
+	FS   fs.FS     // nil when there is nothing to quote from
+	Lang lang.Lang // "" is English
 }
 
 // shipped begins the name of a file of the shipped library, see package policy.
@@ -51,7 +58,8 @@ func (p Place) JSON(problems []policy.Problem) []Problem {
 	for _, q := range problems {
 		out = append(out, Problem{
 			File: p.Shown(q.File), Line: q.Line, Column: q.Column, Code: q.Code, Severity: q.Severity,
-			Message: q.Message, Fix: q.Fix, Why: q.Why, Law: q.Law,
+			Message: q.Message.En, MessageZh: q.Message.In(lang.Chinese), Fix: q.Fix.En, FixZh: q.Fix.In(lang.Chinese),
+			Why: q.Why.En, WhyZh: q.Why.In(lang.Chinese), Law: q.Law,
 		})
 	}
 	return out
@@ -60,18 +68,27 @@ func (p Place) JSON(problems []policy.Problem) []Problem {
 // Text writes problems for people: what, where, the line itself, why, and the fix.
 func (p Place) Text(w io.Writer, problems []policy.Problem) {
 	for _, q := range problems {
-		fmt.Fprintf(w, "%s[%s]: %s\n", q.Severity, q.Code, Line(q.Message))
+		fmt.Fprintf(w, "%s[%s]: %s\n", severity(q.Severity).In(p.Lang), q.Code, Line(q.Message.In(p.Lang)))
 		if q.File != "" {
 			fmt.Fprintf(w, "  --> %s\n", Clean(p.Position(q.Pos)))
 			p.excerpt(w, q.Pos)
 		}
-		for _, row := range []struct{ label, text string }{{"why", q.Why}, {"law", q.Law}, {"fix", q.Fix}} {
-			if row.text != "" {
-				fmt.Fprintf(w, "   %s  %s\n", row.label, Line(row.text))
+		for _, row := range []struct{ label, text lang.Text }{
+			{lang.T("why"), q.Why}, {lang.T("law"), lang.Same(q.Law)}, {lang.T("fix"), q.Fix},
+		} {
+			if !row.text.IsZero() {
+				fmt.Fprintf(w, "   %s  %s\n", row.label.In(p.Lang), Line(row.text.In(p.Lang)))
 			}
 		}
 		fmt.Fprintln(w)
 	}
+}
+
+func severity(s policy.Severity) lang.Text {
+	if s == policy.Error {
+		return lang.T("error")
+	}
+	return lang.T("warning")
 }
 
 // Position is FILE:LINE:COLUMN.
@@ -125,15 +142,20 @@ func (p Place) excerpt(w io.Writer, at policy.Pos) {
 	}
 }
 
+// Remedied is the message with the fix on a line of its own, where there is one.
+func Remedied(q policy.Problem) lang.Text {
+	if q.Fix.IsZero() {
+		return q.Message
+	}
+	return lang.T("%s\nfix: %s", q.Message, q.Fix)
+}
+
 // GitHub writes workflow commands, which show as annotations on a change.
 func (p Place) GitHub(w io.Writer, problems []policy.Problem) {
 	text := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
 	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
 	for _, q := range problems {
-		message := q.Message
-		if q.Fix != "" {
-			message += "\nfix: " + q.Fix
-		}
+		message := Remedied(q).In(p.Lang)
 		fmt.Fprintf(w, "::%s file=%s,line=%d,col=%d,title=%s::%s\n", q.Severity,
 			property.Replace(p.Shown(q.File)), max(q.Line, 1), max(q.Column, 1), property.Replace(q.Code), text.Replace(message))
 	}
@@ -175,10 +197,10 @@ func (p Place) JUnit(problems []policy.Problem) Suite {
 	for _, q := range problems {
 		c := Case{Name: q.Code + " " + p.Position(q.Pos), ClassName: p.Shown(q.File), File: p.Shown(q.File), Line: q.Line}
 		if q.Severity == policy.Error {
-			c.Failure = &Failure{Message: q.Message, Type: q.Code, Text: q.Fix}
+			c.Failure = &Failure{Message: q.Message.In(p.Lang), Type: q.Code, Text: q.Fix.In(p.Lang)}
 			s.Failures++
 		} else {
-			c.SystemOut = q.Message
+			c.SystemOut = q.Message.In(p.Lang)
 		}
 		s.Cases = append(s.Cases, c)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 )
 
@@ -70,11 +71,11 @@ func TestProblemText(t *testing.T) {
 		"big.yaml":              {Data: bytes.Repeat([]byte("x"), maxQuoted+1)},
 		"long.yaml":             {Data: []byte(strings.Repeat("x", 2*maxLine) + "!" + strings.Repeat("y", 2*maxLine))},
 	}
-	p := Place{"policies", fsys}
+	p := Place{Dir: "policies", FS: fsys}
 	at := func(file string, line, column int) policy.Problem {
 		return policy.Problem{
 			Pos: policy.Pos{File: file, Line: line, Column: column}, Code: "DP2107", Severity: policy.Error,
-			Message: "m\x1b", Why: "w", Law: "l", Fix: "f",
+			Message: lang.Text{En: "m\x1b", Zh: "消息"}, Why: lang.Same("w"), Law: "l", Fix: lang.Text{En: "f", Zh: "改"},
 		}
 	}
 	const tail = "   why  w\n   law  l\n   fix  f\n\n"
@@ -106,11 +107,23 @@ func TestProblemText(t *testing.T) {
 	}
 }
 
+func TestProblemTextInChinese(t *testing.T) {
+	var b bytes.Buffer
+	Place{Lang: lang.Chinese}.Text(&b, []policy.Problem{{
+		Pos: policy.Pos{File: "a.yaml", Line: 1, Column: 2}, Code: "DP1001", Severity: policy.Warning,
+		Message: lang.Text{En: "m", Zh: "消息"}, Why: lang.Text{En: "w", Zh: "因"}, Law: "PDPL Art. 29", Fix: lang.Text{En: "f"},
+	}})
+	want := "警告[DP1001]: 消息\n  --> a.yaml:1:2\n   原因  因\n   法律  PDPL Art. 29\n   修复  f\n\n"
+	if b.String() != want {
+		t.Errorf("got  %s\nwant %s", b.String(), want)
+	}
+}
+
 func TestGitHubAnnotationsCannotBeForged(t *testing.T) {
 	var b bytes.Buffer
 	Place{}.GitHub(&b, []policy.Problem{{
 		Pos: policy.Pos{File: "a,b:c.yaml", Line: 2, Column: 3}, Code: "DP1001", Severity: policy.Warning,
-		Message: "50%\n::error::forged", Fix: "f",
+		Message: lang.Same("50%\n::error::forged"), Fix: lang.Same("f"),
 	}})
 	want := "::warning file=a%2Cb%3Ac.yaml,line=2,col=3,title=DP1001::50%25%0A::error::forged%0Afix: f\n"
 	if b.String() != want {

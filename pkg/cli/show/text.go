@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/domicile-dev/domicile/pkg/lang"
 )
 
 // JSON writes encoded JSON with indentation.
@@ -156,6 +158,15 @@ func Count(n int, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// CountText is Count in both languages, of the nouns that it knows.
+func CountText(n int, noun string) lang.Text {
+	zh := map[string]string{"file": "%d 个文件", "error": "%d 个错误", "warning": "%d 个警告", "Envoy configuration": "%d 份 Envoy 配置"}[noun]
+	if zh == "" {
+		return lang.Same(Count(n, noun))
+	}
+	return lang.Text{En: Count(n, noun), Zh: fmt.Sprintf(zh, n)}
 }
 
 // Digest is the beginning of a digest without its prefix, for columns.

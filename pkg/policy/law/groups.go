@@ -1,8 +1,7 @@
 package law
 
 import (
-	"fmt"
-
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
@@ -54,10 +53,10 @@ func (r reader) groupName(v *yamlpos.Node) string {
 	case !ok:
 		return ""
 	case place.IsCountry(s) || place.IsSpecial(s):
-		r.Fail(v, codes.Name, "give the group a name that is no code", "group %q has the code of a jurisdiction as its name", s)
+		r.Fail(v, codes.Name, lang.T("give the group a name that is no code"), lang.T("group %q has the code of a jurisdiction as its name", s))
 		return ""
 	case !form.IsIdent(s) || s[0] < 'A' || s[0] > 'Z' || len(s) < 2:
-		r.Fail(v, codes.Name, "use capitals, digits and hyphens, as in EEA", "group %q is no name%s", s, form.Odd(s))
+		r.Fail(v, codes.Name, lang.T("use capitals, digits and hyphens, as in EEA"), lang.T("group %q is no name%s", s, form.Odd(s)))
 		return ""
 	}
 	return s
@@ -80,11 +79,11 @@ func (r reader) member(g *Group, n *yamlpos.Node) {
 		return
 	}
 	if !m.Until.IsZero() && !m.Since.Before(m.Until) {
-		r.Fail(n.Get("until"), codes.Date, "until must be later than since", "member %s ends before it begins", m.Code)
+		r.Fail(n.Get("until"), codes.Date, lang.T("until must be later than since"), lang.T("member %s ends before it begins", m.Code))
 	}
 	for _, x := range g.Members {
 		if x.Code == m.Code && overlap(x, m) {
-			r.Twice(v, fmt.Sprintf("member %q of %s", m.Code, g.Name), g.Pos)
+			r.Twice(v, lang.T("member %q of %s", m.Code, g.Name), g.Pos)
 			return
 		}
 	}

@@ -1,9 +1,9 @@
 package law
 
 import (
-	"fmt"
 	"slices"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
@@ -101,11 +101,11 @@ func (r reader) article(l *Law, n *yamlpos.Node) {
 	}
 	o.Done()
 	if _, found := l.Articles[a.ID]; found && a.ID != "" {
-		r.Twice(n.Get("id"), fmt.Sprintf("article %q", a.ID), l.Pos)
+		r.Twice(n.Get("id"), lang.T("article %q", a.ID), l.Pos)
 		return
 	}
 	if a.ID == "chosen" {
-		r.Fail(n.Get("id"), codes.Word, "give the article another id", `"chosen" is the basis of an operator's own choice, and no id of an article`)
+		r.Fail(n.Get("id"), codes.Word, lang.T("give the article another id"), lang.T(`"chosen" is the basis of an operator's own choice, and no id of an article`))
 		return
 	}
 	l.Articles[a.ID] = a

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
 	"github.com/domicile-dev/domicile/pkg/policy/nearest"
@@ -24,7 +25,7 @@ type Finding struct {
 	At                *node
 	Code              string
 	Warning           bool
-	Message, Why, Fix string
+	Message, Why, Fix lang.Text
 }
 
 // Reader reads one file's tree. Report is called for each finding, in no order.
@@ -45,34 +46,46 @@ type Text struct {
 }
 
 // Fail reports an error at a node.
-func (r *Reader) Fail(n *node, code, fix, format string, args ...any) {
-	r.Report(Finding{At: n, Code: code, Message: fmt.Sprintf(format, args...), Fix: fix})
+func (r *Reader) Fail(n *node, code string, fix, message lang.Text) {
+	r.Report(Finding{At: n, Code: code, Message: message, Fix: fix})
 }
 
 // Warn reports a warning at a node.
-func (r *Reader) Warn(n *node, code, fix, format string, args ...any) {
-	r.Report(Finding{At: n, Code: code, Warning: true, Message: fmt.Sprintf(format, args...), Fix: fix})
+func (r *Reader) Warn(n *node, code string, fix, message lang.Text) {
+	r.Report(Finding{At: n, Code: code, Warning: true, Message: message, Fix: fix})
 }
 
 // Suggest answers with "did you mean", where a known word is near, else with fix.
-func Suggest(word string, known []string, fix string) string {
+func Suggest(word string, known []string, fix lang.Text) lang.Text {
 	if near := nearest.Word(word, known); near != "" {
-		return fmt.Sprintf("did you mean %q?", near)
+		return lang.T("did you mean %q?", near)
 	}
 	return fix
 }
 
+// named is what a message calls a thing: the few names that are no field of a
+// file are said in both languages.
+func named(what string) lang.Text {
+	if what == "the file" {
+		return lang.T("the file")
+	}
+	if service, ok := strings.CutPrefix(what, "backend of "); ok {
+		return lang.T("backend of %s", service)
+	}
+	return lang.Same(what)
+}
+
 // shape names what stands at a node, in an author's words.
-func shape(n *node) string {
+func shape(n *node) lang.Text {
 	switch n.Kind {
 	case yamlpos.Map:
-		return "a map (key: value)"
+		return lang.T("a map (key: value)")
 	case yamlpos.List:
-		return "a list"
+		return lang.T("a list")
 	case yamlpos.Null:
-		return "nothing"
+		return lang.T("nothing")
 	default:
-		return "a single value"
+		return lang.T("a single value")
 	}
 }
 
@@ -89,7 +102,7 @@ type Object struct {
 // Object starts to read a map; nil when it is none, which is reported.
 func (r *Reader) Object(n *node, name string) *Object {
 	if n.Kind != yamlpos.Map {
-		r.Fail(n, codes.Shape, "write fields as key: value", "%s should be a map of fields, and is %s", name, shape(n))
+		r.Fail(n, codes.Shape, lang.T("write fields as key: value"), lang.T("%s should be a map of fields, and is %s", named(name), shape(n)))
 		return nil
 	}
 	return &Object{r: r, Node: n, what: name}
@@ -97,17 +110,19 @@ func (r *Reader) Object(n *node, name string) *Object {
 
 // Get returns a field, or nil when it is absent. A field without a value is
 // reported and counts as absent.
-func (o *Object) Get(field string) *node { return o.get(field, "give it a value, or remove the line") }
+func (o *Object) Get(field string) *node {
+	return o.get(field, func() lang.Text { return lang.T("give it a value, or remove the line") })
+}
 
 // get is Get with the fix for a field without a value.
-func (o *Object) get(field, fix string) *node {
+func (o *Object) get(field string, fix func() lang.Text) *node {
 	o.known = append(o.known, field)
 	for _, f := range o.Node.Fields {
 		if f.Key.Value != field {
 			continue
 		}
 		if f.Value.Kind == yamlpos.Null {
-			o.r.Fail(f.Key, codes.NoValue, fix, "%s of %s has no value", field, o.what)
+			o.r.Fail(f.Key, codes.NoValue, fix(), lang.T("%s of %s has no value", field, named(o.what)))
 			return nil
 		}
 		return f.Value
@@ -122,16 +137,7 @@ func (o *Object) Has(field string) bool {
 
 // Need is get for a required field.
 func (o *Object) Need(field string) *node {
-	fix, example := fmt.Sprintf("add %s:", field), ""
-	if o.r.Example != nil {
-		example = o.r.Example(o.what, field)
-	}
-	novalue := "give it a value"
-	if example != "" {
-		fix += fmt.Sprintf(", as in %s: %s", field, example)
-		novalue += fmt.Sprintf(", as in %s: %s", field, example)
-	}
-	v := o.get(field, novalue)
+	v := o.get(field, func() lang.Text { return lang.T("give it a value%s", o.example(field)) })
 	switch {
 	case v != nil:
 		if o.r.needed == nil {
@@ -139,17 +145,29 @@ func (o *Object) Need(field string) *node {
 		}
 		o.r.needed[v] = true
 	case !o.Has(field):
-		o.r.Fail(o.Node, codes.Missing, fix, "%s has no %s", o.what, field)
+		o.r.Fail(o.Node, codes.Missing, lang.T("add %s:%s", field, o.example(field)), lang.T("%s has no %s", named(o.what), field))
 	}
 	return v
 }
 
+// example ends a fix with a value of the field; it is empty where there is none.
+func (o *Object) example(field string) lang.Text {
+	if o.r.Example == nil {
+		return lang.Text{}
+	}
+	x := o.r.Example(o.what, field)
+	if x == "" {
+		return lang.Text{}
+	}
+	return lang.T(", as in %s: %s", field, x)
+}
+
 // orRemove adds to a fix that the field may also go, unless it is required.
-func (r *Reader) orRemove(n *node, fix string) string {
+func (r *Reader) orRemove(n *node, fix lang.Text) lang.Text {
 	if r.needed[n] {
 		return fix
 	}
-	return fix + ", or remove the field"
+	return lang.T("%s, or remove the field", fix)
 }
 
 func (o *Object) Find(field string, required bool) *node {
@@ -172,8 +190,8 @@ func (o *Object) Object(field string, required bool) *Object {
 func (o *Object) Done() {
 	for _, f := range o.Node.Fields {
 		if !slices.Contains(o.known, f.Key.Value) {
-			o.r.Fail(f.Key, codes.UnknownField, Suggest(f.Key.Value, o.known, "remove it; known here: "+strings.Join(o.known, ", ")),
-				"unknown field %q in %s", f.Key.Value, o.what)
+			o.r.Fail(f.Key, codes.UnknownField, Suggest(f.Key.Value, o.known, lang.T("remove it; known here: %s", strings.Join(o.known, ", "))),
+				lang.T("unknown field %q in %s", f.Key.Value, named(o.what)))
 		}
 	}
 }
@@ -189,15 +207,15 @@ func (o *Object) Items(field string, required, emptyAllowed bool) []*node {
 
 func (r *Reader) Items(v *node, field string, emptyAllowed bool) []*node {
 	if v.Kind != yamlpos.List {
-		fix := "write a list: [...]"
+		fix := lang.T("write a list: [...]")
 		if v.Kind == yamlpos.Plain || v.Kind == yamlpos.Quoted {
-			fix = fmt.Sprintf("write [%s]", quoteLike(v))
+			fix = lang.T("write [%s]", quoteLike(v))
 		}
-		r.Fail(v, codes.Shape, fix, "%s should be a list, and is %s", field, shape(v))
+		r.Fail(v, codes.Shape, fix, lang.T("%s should be a list, and is %s", named(field), shape(v)))
 		return nil
 	}
 	if len(v.Items) == 0 && !emptyAllowed {
-		r.Fail(v, codes.Empty, r.orRemove(v, "name at least one"), "%s is an empty list", field)
+		r.Fail(v, codes.Empty, r.orRemove(v, lang.T("name at least one")), lang.T("%s is an empty list", named(field)))
 	}
 	return v.Items
 }
@@ -228,8 +246,8 @@ func (r *Reader) Texts(v *node, field string, emptyAllowed bool, one func(n *nod
 			continue
 		}
 		if first := seen[s]; first != nil {
-			r.Report(Finding{At: n, Code: codes.Twice, Message: fmt.Sprintf("%s names %q twice", field, s),
-				Why: fmt.Sprintf("first at %s:%d:%d", r.File, first.Line, first.Column), Fix: "remove one"})
+			r.Report(Finding{At: n, Code: codes.Twice, Message: lang.T("%s names %q twice", named(field), s),
+				Why: lang.T("first at %s:%d:%d", r.File, first.Line, first.Column), Fix: lang.T("remove one")})
 			continue
 		}
 		seen[s] = n
@@ -257,9 +275,9 @@ func (r *Reader) Pos(n *node) source.Pos {
 }
 
 // Twice reports that something was defined before, at first.
-func (r *Reader) Twice(n *node, what string, first source.Pos) {
-	r.Report(Finding{At: n, Code: codes.Twice, Message: what + " is defined twice",
-		Why: fmt.Sprintf("first at %s:%d:%d", first.File, first.Line, first.Column), Fix: "remove one, or rename it"})
+func (r *Reader) Twice(n *node, what lang.Text, first source.Pos) {
+	r.Report(Finding{At: n, Code: codes.Twice, Message: lang.T("%s is defined twice", what),
+		Why: lang.T("first at %s:%d:%d", first.File, first.Line, first.Column), Fix: lang.T("remove one, or rename it")})
 }
 
 // Values returns the texts alone.
@@ -274,12 +292,12 @@ func Values(texts []Text) []string {
 // Text reads free text: any scalar that is not empty.
 func (r *Reader) Text(n *node, what string) (string, bool) {
 	if n.Kind != yamlpos.Plain && n.Kind != yamlpos.Quoted {
-		r.Fail(n, codes.Shape, "write one text", "%s should be text, and is %s", what, shape(n))
+		r.Fail(n, codes.Shape, lang.T("write one text"), lang.T("%s should be text, and is %s", named(what), shape(n)))
 		return "", false
 	}
 	s := strings.TrimSpace(n.Value)
 	if s == "" {
-		r.Fail(n, codes.Empty, r.orRemove(n, "write it"), "%s is empty", what)
+		r.Fail(n, codes.Empty, r.orRemove(n, lang.T("write it")), lang.T("%s is empty", named(what)))
 		return "", false
 	}
 	return s, true
@@ -301,7 +319,7 @@ func (r *Reader) Name(n *node, what string) (string, bool) {
 		return "", false
 	}
 	if !IsName(s) {
-		r.Fail(n, codes.Name, "use lower-case letters a-z, digits and hyphens, at most 63, starting with a letter", "%s %q is no name%s", what, s, Odd(s))
+		r.Fail(n, codes.Name, lang.T("use lower-case letters a-z, digits and hyphens, at most 63, starting with a letter"), lang.T("%s %q is no name%s", what, s, Odd(s)))
 		return "", false
 	}
 	return s, true
@@ -315,7 +333,7 @@ func (r *Reader) Ident(n *node, what string) (string, bool) {
 		return "", false
 	}
 	if !IsIdent(s) {
-		r.Fail(n, codes.Name, "use letters A-Z a-z, digits, hyphens, dots and underscores, at most 128", "%s %q is no name%s", what, s, Odd(s))
+		r.Fail(n, codes.Name, lang.T("use letters A-Z a-z, digits, hyphens, dots and underscores, at most 128"), lang.T("%s %q is no name%s", what, s, Odd(s)))
 		return "", false
 	}
 	return s, true
@@ -325,7 +343,7 @@ func (r *Reader) Ident(n *node, what string) (string, bool) {
 func (r *Reader) Word(n *node, what string) (string, bool) {
 	s, ok := r.Text(n, what)
 	if ok && n.Kind == yamlpos.Plain && IsBoolLike(s) {
-		r.Fail(n, codes.BoolLike, fmt.Sprintf("write %q", s), "%s %s is unquoted; some YAML readers turn it into true or false", what, s)
+		r.Fail(n, codes.BoolLike, lang.T("write %q", s), lang.T("%s %s is unquoted; some YAML readers turn it into true or false", what, s))
 		return "", false
 	}
 	return s, ok
@@ -365,7 +383,7 @@ func (r *Reader) Choice(n *node, what string, set ...string) (string, bool) {
 		return "", false
 	}
 	if !slices.Contains(set, s) {
-		r.Fail(n, codes.Word, Suggest(s, set, "write one of: "+strings.Join(set, ", ")), "%s is %q, which is none of: %s", what, s, strings.Join(set, ", "))
+		r.Fail(n, codes.Word, Suggest(s, set, lang.T("write one of: %s", strings.Join(set, ", "))), lang.T("%s is %q, which is none of: %s", what, s, strings.Join(set, ", ")))
 		return "", false
 	}
 	return s, true
@@ -380,14 +398,14 @@ func (o *Object) Flag(field string) bool {
 	if v.Kind == yamlpos.Plain && (v.Value == "true" || v.Value == "false") {
 		return v.Value == "true"
 	}
-	o.r.Fail(v, codes.Shape, "write true or false, without quotes", "%s should be true or false, and is %s", field, Describe(v))
+	o.r.Fail(v, codes.Shape, lang.T("write true or false, without quotes"), lang.T("%s should be true or false, and is %s", field, Describe(v)))
 	return false
 }
 
 // Describe names what stands at a node.
-func Describe(n *node) string {
+func Describe(n *node) lang.Text {
 	if n.Kind == yamlpos.Plain || n.Kind == yamlpos.Quoted {
-		return fmt.Sprintf("%q", n.Value)
+		return lang.Same(fmt.Sprintf("%q", n.Value))
 	}
 	return shape(n)
 }
@@ -404,6 +422,6 @@ func (o *Object) Number(field string, max int) int {
 			return n
 		}
 	}
-	o.r.Fail(v, codes.Number, fmt.Sprintf("write a whole number from 0 to %d, without quotes", max), "%s should be a whole number, and is %s", field, Describe(v))
+	o.r.Fail(v, codes.Number, lang.T("write a whole number from 0 to %d, without quotes", max), lang.T("%s should be a whole number, and is %s", field, Describe(v)))
 	return 0
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
 )
@@ -51,13 +52,13 @@ func IsIdent(s string) bool {
 }
 
 // Odd names the first code point of s that is not ASCII, for a message.
-func Odd(s string) string {
+func Odd(s string) lang.Text {
 	for _, c := range s {
 		if c > unicode.MaxASCII {
-			return fmt.Sprintf(": it holds %q (U+%04X), which only looks like a letter or is none", c, c)
+			return lang.T(": it holds %q (U+%04X), which only looks like a letter or is none", c, c)
 		}
 	}
-	return ""
+	return lang.Text{}
 }
 
 func wholeNumber(s string, max int) (int, bool) {
@@ -107,7 +108,7 @@ func (o *Object) Duration(field string, required bool) time.Duration {
 	}
 	d, err := ParseDuration(s)
 	if err != nil {
-		o.r.Fail(v, codes.Duration, "write a whole number above zero and one unit: 30s, 10m, 24h, 90d", "%s is %q, which is no duration", field, s)
+		o.r.Fail(v, codes.Duration, lang.T("write a whole number above zero and one unit: 30s, 10m, 24h, 90d"), lang.T("%s is %q, which is no duration", field, s))
 	}
 	return d
 }
@@ -124,7 +125,7 @@ func (o *Object) Date(field string, required bool) time.Time {
 	}
 	t, err := time.Parse(time.DateOnly, s)
 	if err != nil || t.Year() < 1900 || t.Year() > 2200 {
-		o.r.Fail(v, codes.Date, "write year-month-day, as in 2027-02-24", "%s is %q, which is no date", field, s)
+		o.r.Fail(v, codes.Date, lang.T("write year-month-day, as in 2027-02-24"), lang.T("%s is %q, which is no date", field, s))
 		return time.Time{}
 	}
 	return t
@@ -155,7 +156,7 @@ func (r *Reader) Host(n *node, what string) (string, bool) {
 		return "", false
 	}
 	if !isHost(s) {
-		r.Fail(n, codes.Address, "write the name alone, as in sa.im.example.com; no scheme, port, path or trailing dot", "%s %q is no host name%s", what, s, Odd(s))
+		r.Fail(n, codes.Address, lang.T("write the name alone, as in sa.im.example.com; no scheme, port, path or trailing dot"), lang.T("%s %q is no host name%s", named(what), s, Odd(s)))
 		return "", false
 	}
 	return strings.ToLower(s), true
@@ -168,7 +169,7 @@ func (r *Reader) Address(n *node, what string) (string, bool) {
 		return "", false
 	}
 	if !isAddress(s) {
-		r.Fail(n, codes.Address, `write host:port, as in "10.1.1.1:8080", "im.example.com:443" or "[2001:db8::1]:8080"`, "%s %q is no address%s", what, s, Odd(s))
+		r.Fail(n, codes.Address, lang.T(`write host:port, as in "10.1.1.1:8080", "im.example.com:443" or "[2001:db8::1]:8080"`), lang.T("%s %q is no address%s", named(what), s, Odd(s)))
 		return "", false
 	}
 	return s, true
@@ -200,43 +201,43 @@ func (r *Reader) Path(n *node, what string, template bool) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	if why := pathFault(s, template); why != "" {
-		r.Fail(n, codes.Path, "write an absolute, normalised path, as in /v1/messages", "%s %q %s", what, s, why)
+	if why := pathFault(s, template); !why.IsZero() {
+		r.Fail(n, codes.Path, lang.T("write an absolute, normalised path, as in /v1/messages"), lang.T("%s %q %s", what, s, why))
 		return "", false
 	}
 	return s, true
 }
 
-func pathFault(s string, template bool) string {
+func pathFault(s string, template bool) lang.Text {
 	if !strings.HasPrefix(s, "/") {
-		return "does not start with /"
+		return lang.T("does not start with /")
 	}
 	for _, c := range s {
 		if c <= ' ' || c >= 0x7F || strings.ContainsRune(`%?#;\"<>^|`+"`", c) || !template && strings.ContainsRune("{}*", c) {
-			return fmt.Sprintf("holds %q, which no route may hold", c)
+			return lang.T("holds %q, which no route may hold", c)
 		}
 	}
 	if strings.Contains(s, "//") {
-		return "holds //"
+		return lang.T("holds //")
 	}
 	var names []string
 	for _, part := range strings.Split(s[1:], "/") {
 		if part == "." || part == ".." {
-			return "holds a . or .. segment"
+			return lang.T("holds a . or .. segment")
 		}
 		if !template || !strings.ContainsAny(part, "{}*") || part == "*" {
 			continue
 		}
 		name := strings.TrimSuffix(strings.TrimPrefix(part, "{"), "}")
 		if len(part) != len(name)+2 || !IsIdent(name) || strings.ContainsAny(name, "-.") {
-			return fmt.Sprintf("holds the segment %q; a variable is a whole segment, as in {user}", part)
+			return lang.T("holds the segment %q; a variable is a whole segment, as in {user}", part)
 		}
 		if slices.Contains(names, name) {
-			return fmt.Sprintf("names {%s} twice", name)
+			return lang.T("names {%s} twice", name)
 		}
 		names = append(names, name)
 	}
-	return ""
+	return lang.Text{}
 }
 
 // File reads a path inside the policy directory.
@@ -249,8 +250,8 @@ func (o *Object) File(field string, required bool) (string, *node) {
 	if !ok {
 		return "", nil
 	}
-	if !fs.ValidPath(s) || s == "." || strings.ContainsAny(s, "\\:") || path.Clean(s) != s || Odd(s) != "" {
-		o.r.Fail(v, codes.Path, "write a path inside the policy directory, with /, as in jwks.json", "%s %q is no path inside the policy directory", field, s)
+	if !fs.ValidPath(s) || s == "." || strings.ContainsAny(s, "\\:") || path.Clean(s) != s || !Odd(s).IsZero() {
+		o.r.Fail(v, codes.Path, lang.T("write a path inside the policy directory, with /, as in jwks.json"), lang.T("%s %q is no path inside the policy directory", field, s))
 		return "", nil
 	}
 	return s, v
@@ -273,7 +274,7 @@ func (o *Object) Addresses(field string) map[string][]string {
 			continue
 		}
 		if f.Value.Kind == yamlpos.Null {
-			o.r.Fail(f.Key, codes.NoValue, "list its addresses, or remove it", "service %s has no value", service)
+			o.r.Fail(f.Key, codes.NoValue, lang.T("list its addresses, or remove it"), lang.T("service %s has no value", service))
 			continue
 		}
 		out[service] = Values(o.r.Texts(f.Value, "backend of "+service, false, o.r.Address))

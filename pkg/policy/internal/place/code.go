@@ -1,9 +1,9 @@
 package place
 
 import (
-	"fmt"
 	"strings"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
@@ -13,7 +13,7 @@ import (
 func (k Known) Code(r *form.Reader, u Use) func(n *yamlpos.Node, what string) (string, bool) {
 	return func(n *yamlpos.Node, what string) (string, bool) {
 		if n.Kind == yamlpos.Null {
-			r.Fail(n, codes.NoValue, `write a code in quotes, as in "SA"`, "%s has no value", what)
+			r.Fail(n, codes.NoValue, lang.T(`write a code in quotes, as in "SA"`), lang.T("%s has no value", what))
 			return "", false
 		}
 		s, ok := r.Text(n, what)
@@ -21,19 +21,19 @@ func (k Known) Code(r *form.Reader, u Use) func(n *yamlpos.Node, what string) (s
 			return "", false
 		}
 		if n.Kind == yamlpos.Plain && form.IsBoolLike(s) {
-			fix := `write a code of ISO 3166-1 in quotes, as in "SA"`
+			fix := lang.T(`write a code of ISO 3166-1 in quotes, as in "SA"`)
 			if up := strings.ToUpper(s); IsCountry(up) {
-				fix = fmt.Sprintf("write %q", up)
+				fix = lang.T("write %q", up)
 			}
-			r.Fail(n, codes.BoolLike, fix, "country code %s is unquoted; some YAML readers turn it into %s", s, boolOf(s))
+			r.Fail(n, codes.BoolLike, fix, lang.T("country code %s is unquoted; some YAML readers turn it into %s", s, boolOf(s)))
 			return "", false
 		}
-		if why, fix := k.Fault(n.Value, u); why != "" {
-			r.Fail(n, codes.Code, fix, "%s %s", what, why)
+		if why, fix := k.Fault(n.Value, u); !why.IsZero() {
+			r.Fail(n, codes.Code, fix, lang.T("%s %s", what, why))
 			return "", false
 		}
 		if n.Kind == yamlpos.Plain && k.Groups[s] == nil {
-			r.Warn(n, codes.Unquoted, fmt.Sprintf("write %q", s), "code %s is unquoted; quote every code, because some YAML readers turn NO into false", s)
+			r.Warn(n, codes.Unquoted, lang.T("write %q", s), lang.T("code %s is unquoted; quote every code, because some YAML readers turn NO into false", s))
 		}
 		return s, true
 	}

@@ -4,7 +4,6 @@
 package place
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/text/language"
 	"golang.org/x/text/width"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 )
 
@@ -34,8 +34,8 @@ const (
 	Law                // a law file's own code: a country, territory or union
 )
 
-var useNames = map[Use]string{
-	Home: "a jurisdiction", Country: "a country", Any: "a jurisdiction or a group", Law: "the code of a law",
+var useNames = map[Use]lang.Text{
+	Home: lang.T("a jurisdiction"), Country: lang.T("a country"), Any: lang.T("a jurisdiction or a group"), Law: lang.T("the code of a law"),
 }
 
 // aliases are codes that people write for another; the table is explicit, nothing
@@ -80,109 +80,109 @@ func isUserAssigned(s string) bool {
 
 // Fault says what is wrong with a code for a use, and what to write; "" when
 // nothing is.
-func (k Known) Fault(s string, u Use) (why, fix string) {
+func (k Known) Fault(s string, u Use) (why, fix lang.Text) {
 	_, isGroup := k.Groups[s]
 	switch {
 	case countries[s] != "":
-		return "", ""
+		return lang.Text{}, lang.Text{}
 	case isGroup && u == Any:
-		return "", ""
+		return lang.Text{}, lang.Text{}
 	case u == Law && (s == "EU" || IsSpecial(s)):
-		return "", ""
+		return lang.Text{}, lang.Text{}
 	case IsSpecial(s) && u == Country:
-		return fmt.Sprintf("%q is a special territory, and a region lies in a country", s), fmt.Sprintf("write %q", s[:2])
+		return lang.T("%q is a special territory, and a region lies in a country", s), lang.T("write %q", s[:2])
 	case IsSpecial(s) && k.Special[s]:
-		return "", ""
+		return lang.Text{}, lang.Text{}
 	case IsSpecial(s):
-		return fmt.Sprintf("%q is a special territory that no law file describes", s), fmt.Sprintf("add law/%s.yaml, or write %q", strings.ToLower(s), s[:2])
-	case form.Odd(s) != "":
+		return lang.T("%q is a special territory that no law file describes", s), lang.T("add law/%s.yaml, or write %q", strings.ToLower(s), s[:2])
+	case !form.Odd(s).IsZero():
 		return foreignLetters(s)
 	case strings.TrimSpace(s) != s:
-		return fmt.Sprintf("%q has blanks around it", s), fmt.Sprintf("write %q", strings.TrimSpace(s))
+		return lang.T("%q has blanks around it", s), lang.T("write %q", strings.TrimSpace(s))
 	case isGroup:
 		return k.groupFault(s, u)
 	case s == "EU":
 		return k.unionFault(u)
 	case retired[s] != "":
-		return fmt.Sprintf("%q is a retired code (%s)", s, retired[s]), successor(s)
+		return lang.T("%q is a retired code (%s)", s, retired[s]), successor(s)
 	case isUserAssigned(s):
-		name := ""
+		name := lang.Text{}
 		if s == "XK" {
-			name = ", in use for Kosovo,"
+			name = lang.T(", in use for Kosovo,")
 		}
-		return fmt.Sprintf("%q%s is a code that ISO 3166 leaves to its users, and no country of the list", s, name), "write a code that ISO 3166-1 assigns"
+		return lang.T("%q%s is a code that ISO 3166 leaves to its users, and no country of the list", s, name), lang.T("write a code that ISO 3166-1 assigns")
 	case reserved[s] != "":
-		return fmt.Sprintf("%q (%s) is reserved, and no country of ISO 3166-1", s, reserved[s]), "write the code of the country"
+		return lang.T("%q (%s) is reserved, and no country of ISO 3166-1", s, reserved[s]), lang.T("write the code of the country")
 	}
 	return k.strangeCode(s, u)
 }
 
 // strangeCode is Fault for what is no code at all.
-func (k Known) strangeCode(s string, u Use) (why, fix string) {
+func (k Known) strangeCode(s string, u Use) (why, fix lang.Text) {
 	up := strings.ToUpper(s)
 	switch {
 	case aliases[up] != "":
-		return fmt.Sprintf("%q is not the code of a country", s), fmt.Sprintf("write %q", aliases[up])
+		return lang.T("%q is not the code of a country", s), lang.T("write %q", aliases[up])
 	case up != s && (countries[up] != "" || IsSpecial(up)):
-		return fmt.Sprintf("%q is in lower case; codes are capitals", s), fmt.Sprintf("write %q", up)
+		return lang.T("%q is in lower case; codes are capitals", s), lang.T("write %q", up)
 	case up != s && k.Groups[up] != nil:
-		return fmt.Sprintf("%q is in lower case; groups are written as they are defined", s), fmt.Sprintf("write %q", up)
+		return lang.T("%q is in lower case; groups are written as they are defined", s), lang.T("write %q", up)
 	}
 	for two, three := range countries {
 		if three == up {
-			return fmt.Sprintf("%q is a three-letter code; codes have two letters", s), fmt.Sprintf("write %q", two)
+			return lang.T("%q is a three-letter code; codes have two letters", s), lang.T("write %q", two)
 		}
 	}
 	if len(s) == 3 && strings.Trim(s, "0123456789") == "" {
 		if reg, err := language.ParseRegion(s); err == nil && countries[reg.String()] != "" {
-			return fmt.Sprintf("%q is a numeric code; codes have two letters", s), fmt.Sprintf("write %q", reg.String())
+			return lang.T("%q is a numeric code; codes have two letters", s), lang.T("write %q", reg.String())
 		}
 	}
-	fix = `write a code of ISO 3166-1, as in "SA"`
+	fix = lang.T(`write a code of ISO 3166-1, as in "SA"`)
 	if u == Any {
 		var names []string
 		for g := range k.Groups {
 			names = append(names, g)
 		}
 		slices.Sort(names)
-		fix = form.Suggest(s, names, `write a code of ISO 3166-1, as in "SA", or one of the groups: `+strings.Join(names, ", "))
+		fix = form.Suggest(s, names, lang.T(`write a code of ISO 3166-1, as in "SA", or one of the groups: %s`, strings.Join(names, ", ")))
 	}
-	return fmt.Sprintf("%q is not %s", s, useNames[u]), fix
+	return lang.T("%q is not %s", s, useNames[u]), fix
 }
 
-func (k Known) groupFault(s string, u Use) (why, fix string) {
+func (k Known) groupFault(s string, u Use) (why, fix lang.Text) {
 	members := k.Groups[s]
 	if len(members) > 40 {
 		members = members[:40]
 	}
-	return fmt.Sprintf("%q is a group, and this must be %s", s, useNames[u]), "write the members: " + strings.Join(members, ", ")
+	return lang.T("%q is a group, and this must be %s", s, useNames[u]), lang.T("write the members: %s", strings.Join(members, ", "))
 }
 
-func (k Known) unionFault(u Use) (why, fix string) {
+func (k Known) unionFault(u Use) (why, fix lang.Text) {
 	if u == Any {
-		fix = "write the member states"
+		fix = lang.T("write the member states")
 		if _, ok := k.Groups["EEA"]; ok {
-			fix = `write "EEA", or the member states`
+			fix = lang.T(`write "EEA", or the member states`)
 		}
-		return `"EU" is the code of a union, and no group of that name is defined`, fix
+		return lang.T(`"EU" is the code of a union, and no group of that name is defined`), fix
 	}
-	return fmt.Sprintf(`"EU" is a union of states, and this must be %s`, useNames[u]), `list the member states: "DE", "FR", …`
+	return lang.T(`"EU" is a union of states, and this must be %s`, useNames[u]), lang.T(`list the member states: "DE", "FR", …`)
 }
 
 // successor tells what to write for a retired code, where x/text knows one
 // country that came after.
-func successor(s string) string {
+func successor(s string) lang.Text {
 	if reg, err := language.ParseRegion(s); err == nil {
 		if c := reg.Canonicalize().String(); c != s && countries[c] != "" {
-			return fmt.Sprintf("write %q, or the code of the country that it is today", c)
+			return lang.T("write %q, or the code of the country that it is today", c)
 		}
 	}
-	return "write the code of the country that it is today"
+	return lang.T("write the code of the country that it is today")
 }
 
 // foreignLetters names what only looks like a code, and what it may stand for.
-func foreignLetters(s string) (why, fix string) {
-	fix = "write it with the letters A to Z"
+func foreignLetters(s string) (why, fix lang.Text) {
+	fix = lang.T("write it with the letters A to Z")
 	plain := strings.Map(func(c rune) rune {
 		if l := lookalikes[unicode.ToUpper(c)]; l != 0 {
 			return l
@@ -193,7 +193,7 @@ func foreignLetters(s string) (why, fix string) {
 		return c
 	}, width.Fold.String(s))
 	if plain = strings.ToUpper(strings.TrimSpace(plain)); countries[plain] != "" || IsSpecial(plain) {
-		fix = fmt.Sprintf("write %q with the letters A to Z", plain)
+		fix = lang.T("write %q with the letters A to Z", plain)
 	}
-	return fmt.Sprintf("%q is no code%s", s, form.Odd(s)), fix
+	return lang.T("%q is no code%s", s, form.Odd(s)), fix
 }

@@ -50,12 +50,12 @@ func TestT24OnlyListedCodesPass(t *testing.T) {
 		for _, b := range "ABCDEFGHIJKLMNOPQRSTUVWXYZaАＡ\u200b 0" {
 			s := string([]rune{a, b})
 			why, fix := k.Fault(s, Home)
-			if (why == "") != (countries[s] != "") {
+			if why.IsZero() != (countries[s] != "") {
 				t.Errorf("%q: %s", s, why)
 			}
-			if why == "" {
+			if why.IsZero() {
 				passed++
-			} else if fix == "" {
+			} else if fix.IsZero() {
 				t.Errorf("%q is refused without a fix", s)
 			}
 		}
@@ -64,7 +64,7 @@ func TestT24OnlyListedCodesPass(t *testing.T) {
 		t.Errorf("%d codes pass", passed)
 	}
 	for _, s := range []string{"", "S", "SAX", "US-", "-CA", "US-ca", "US-CA", "XX-CA", "US-ABCDEFGHI", strings.Repeat("A", 1000)} {
-		if why, _ := k.Fault(s, Home); why == "" {
+		if why, _ := k.Fault(s, Home); why.IsZero() {
 			t.Errorf("%q passes", s)
 		}
 	}

@@ -1,0 +1,15 @@
+package lang
+
+// zhShow holds the words around problems on the command line.
+var zhShow = map[string]string{
+	" No leak in %s.":              " 在 %s 中未发现泄漏。",
+	"%s\nfix: %s":                  "%s\n修复：%s",
+	"Checked %[1]s: %[2]s, %[3]s.": "已检查 %[1]s：%[2]s，%[3]s。",
+	"error":                        "错误",
+	"fix":                          "修复",
+	"law":                          "法律",
+	"leak: %s":                     "泄漏：%s",
+	"this is a bug in Domicile: report it with the policy directory": "这是 Domicile 的缺陷：请连同策略目录一起报告",
+	"warning": "警告",
+	"why":     "原因",
+}
