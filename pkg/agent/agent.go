@@ -1,7 +1,8 @@
 // Package agent is the service beside the Envoys of one region. It answers
 // their ext_authz calls for requests whose subject is the user named in the
-// path, and tells the rest of the region its health, identity, metrics and, if
-// it holds one, the directory's entry for a keyed hash.
+// path, counts the users that they see by home (package coverage), and tells the
+// rest of the region its health, identity, metrics and, if it holds one, the
+// directory's entry for a keyed hash.
 //
 // Until the edge cache exists an agent serves a user's data to that user only
 // and answers everybody else not-decidable. It never widens what Envoy's own
@@ -34,6 +35,7 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/domicile-dev/domicile/pkg/agent/coverage"
 	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
@@ -79,9 +81,11 @@ func Run(ctx context.Context, cfg Config) error {
 	alive := health.NewServer()
 	rpc := grpc.NewServer(grpc.MaxRecvMsgSize(1 << 20))
 	authv3.RegisterAuthorizationServer(rpc, checker)
+	seen := coverage.New(time.Now())
+	seen.Register(rpc)
 	grpc_health_v1.RegisterHealthServer(rpc, alive)
 	web := &http.Server{
-		Handler:           handler(cfg, reg),
+		Handler:           handler(cfg, reg, seen),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,

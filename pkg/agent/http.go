@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/domicile-dev/domicile/pkg/agent/coverage"
 	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
@@ -22,9 +23,9 @@ type Entry struct {
 	Home string `json:"home"`
 }
 
-// handler serves the HTTP side: health, metrics, identity and the directory by
-// keyed hash. Nothing here takes or shows a user id.
-func handler(cfg Config, reg *prometheus.Registry) http.Handler {
+// handler serves the HTTP side: health, metrics, identity, how many users were
+// seen by home, and the directory by keyed hash. Nothing here takes or shows a user id.
+func handler(cfg Config, reg *prometheus.Registry, seen *coverage.Counter) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -41,6 +42,7 @@ func handler(cfg Config, reg *prometheus.Registry) http.Handler {
 	mux.HandleFunc("GET /v1/identity", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, Identity{Region: cfg.ID.Region, ID: cfg.ID.String(), Version: cfg.Version})
 	})
+	mux.HandleFunc("GET /v1/coverage", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, seen.Report()) })
 	mux.HandleFunc("GET /v1/directory/{hash}", func(w http.ResponseWriter, r *http.Request) {
 		hash := r.PathValue("hash")
 		if cfg.Directory == nil || !identity.IsUserHash(hash) {

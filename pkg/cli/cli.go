@@ -26,6 +26,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/home"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/version"
@@ -106,7 +107,7 @@ Start with "domicile demo", or with "domicile lint policies".`,
 	root.AddCommand(
 		a.lintCommand(), a.testCommand(), a.renderCommand(), a.explainCommand(), a.verifyCommand(),
 		a.applyCommand(), a.historyCommand(), a.rollbackCommand(), a.statusCommand(), a.checkCommand(),
-		a.versionCommand(), exitCodesTopic(),
+		home.Command(a.Session), a.versionCommand(), exitCodesTopic(),
 	)
 	return root
 }

@@ -2,4 +2,10 @@ package lang
 
 // catalogues hold the Chinese of each English format, one per package that
 // speaks. A verb's argument may be named where the order differs: %[2]s.
-var catalogues = []map[string]string{zhForm, zhPolicy, zhCompile, zhShow}
+var catalogues = []map[string]string{
+	zhCompile,
+	zhForm,
+	zhHome,
+	zhPolicy,
+	zhShow,
+}

@@ -27,8 +27,10 @@ const (
 	mostAnswer = 256 << 20
 )
 
-// Client speaks to one control plane.
+// Client speaks to one control plane, or to an agent that answers alike.
 type Client struct {
+	// What is how messages name the other side: control plane.
+	What  string
 	Base  *url.URL
 	Agent string // our version
 	http  *http.Client
@@ -38,7 +40,7 @@ type Client struct {
 func New(base *url.URL, tlsConfig *tls.Config, agent string) *Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = tlsConfig
-	return &Client{base, agent, &http.Client{Transport: t, CheckRedirect: NoRedirect}}
+	return &Client{"control plane", base, agent, &http.Client{Transport: t, CheckRedirect: NoRedirect}}
 }
 
 // NoRedirect keeps what is sent from being sent on to another host.
@@ -73,16 +75,16 @@ func (c *Client) Call(ctx context.Context, most time.Duration, path string, quer
 	case parent.Err() != nil:
 		return nil, parent.Err()
 	case method == http.MethodPost && ctx.Err() != nil:
-		return nil, exit.Errorf(exit.Unreachable, "control plane %s did not answer in %s: whether the change was made is not known; see domicile history", c.Base, most)
+		return nil, exit.Errorf(exit.Unreachable, "%s %s did not answer in %s: whether the change was made is not known; see domicile history", c.What, c.Base, most)
 	}
 	var unverified *tls.CertificateVerificationError
 	if errors.As(err, &unverified) {
-		return nil, exit.Errorf(exit.Forbidden, "control plane %s: its certificate does not verify: %w (next: name the signer with --ca)", c.Base, unverified.Err)
+		return nil, exit.Errorf(exit.Forbidden, "%s %s: its certificate does not verify: %w (next: name the signer with --ca)", c.What, c.Base, unverified.Err)
 	}
 	if ctx.Err() != nil {
-		return nil, exit.Errorf(exit.Unreachable, "control plane %s is unreachable: no answer in %s", c.Base, most)
+		return nil, exit.Errorf(exit.Unreachable, "%s %s is unreachable: no answer in %s", c.What, c.Base, most)
 	}
-	return nil, exit.Errorf(exit.Unreachable, "control plane %s is unreachable: %w", c.Base, Cause(err))
+	return nil, exit.Errorf(exit.Unreachable, "%s %s is unreachable: %w", c.What, c.Base, Cause(err))
 }
 
 // Cause drops the method and URL that net/http puts before an error.
@@ -133,7 +135,7 @@ func (c *Client) judge(status int, body []byte) error {
 	case http.StatusNotFound, http.StatusRequestEntityTooLarge:
 		return exit.Errorf(exit.Findings, "%s", text)
 	}
-	return exit.Errorf(exit.Bug, "control plane %s answered %d: %s", c.Base, status, text)
+	return exit.Errorf(exit.Bug, "%s %s answered %d: %s", c.What, c.Base, status, text)
 }
 
 // Ask gets JSON.
@@ -148,7 +150,7 @@ func (c *Client) Ask(ctx context.Context, path string, query url.Values, out any
 // Decode reads an answer of this API.
 func (c *Client) Decode(data []byte, out any) error {
 	if err := json.Unmarshal(data, out); err != nil {
-		return exit.Errorf(exit.Bug, "control plane %s: answer is not of this API: %w", c.Base, err)
+		return exit.Errorf(exit.Bug, "%s %s: answer is not of this API: %w", c.What, c.Base, err)
 	}
 	return nil
 }
@@ -166,7 +168,7 @@ func (c *Client) Bundle(ctx context.Context) (*bundle.Bundle, error) {
 		return nil, err
 	}
 	if s.Policy == nil {
-		return nil, exit.Errorf(exit.Findings, "control plane %s has no policy in force yet (next: domicile apply)", c.Base)
+		return nil, exit.Errorf(exit.Findings, "%s %s has no policy in force yet (next: domicile apply)", c.What, c.Base)
 	}
 	archive, err := c.Call(ctx, AskTime, "v1/bundle/"+s.Policy.Bundle, nil, nil)
 	if err != nil {

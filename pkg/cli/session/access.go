@@ -93,6 +93,10 @@ type Demo struct {
 	Control struct {
 		Admin string `json:"admin"`
 	} `json:"control"`
+	Regions map[string]struct {
+		Agent      string `json:"agent"`      // URL
+		EnvoyAdmin string `json:"envoyAdmin"` // URL
+	} `json:"regions"`
 }
 
 // ReadDemo reads the ready file of the demo in dir.
