@@ -77,7 +77,8 @@ func (d *demo) certifyEnvoy(a *identity.Authority, id identity.ID, admin string,
 		}
 	}
 	boot, err := envoy.Bootstrap(envoy.BootstrapSpec{
-		ID: id.String(), Cluster: id.Role, Admin: admin, XDS: d.xds, TrustDomain: d.trustDomain,
+		Coverage: 100, // a demo has few users
+		ID:       id.String(), Cluster: id.Role, Admin: admin, XDS: d.xds, TrustDomain: d.trustDomain,
 		Node: pair(nodeDir), Public: pair(publicDir), CA: envoy.PEM{File: filepath.Join(nodeDir, identity.CAFile)},
 	})
 	if err != nil {

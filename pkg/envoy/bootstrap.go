@@ -19,10 +19,12 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/counted"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/sample"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
@@ -43,6 +45,9 @@ type BootstrapSpec struct {
 	// Certificates: what this Envoy is, who may be a peer, and what users see.
 	Node, Public KeyPair
 	CA           PEM
+	// Coverage is how many of 100 requests with a verified user are shown to the
+	// agent, which counts users by home; 0 leaves Envoy's default, 1.
+	Coverage int
 }
 
 // PEM is a file or its content.
@@ -153,7 +158,7 @@ func (s BootstrapSpec) base() (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bootstrapv3.Bootstrap{
+	b := &bootstrapv3.Bootstrap{
 		Node:  &corev3.Node{Id: s.ID, Cluster: s.Cluster},
 		Admin: &bootstrapv3.Admin{Address: admin},
 		BootstrapExtensions: []*corev3.TypedExtensionConfig{{
@@ -165,7 +170,16 @@ func (s BootstrapSpec) base() (*bootstrapv3.Bootstrap, error) {
 			Name:       "envoy.resource_monitors.global_downstream_max_connections",
 			ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: limit},
 		}}},
-	}, nil
+	}
+	if s.Coverage > 0 {
+		b.LayeredRuntime = &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
+			Name: "static",
+			LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: &structpb.Struct{Fields: map[string]*structpb.Value{
+				sample.Runtime: structpb.NewNumberValue(float64(s.Coverage)),
+			}}},
+		}}}
+	}
+	return b, nil
 }
 
 func (s BootstrapSpec) secrets() []*tlsv3.Secret {

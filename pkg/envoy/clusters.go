@@ -180,14 +180,17 @@ func (t *translation) peerCluster(region, service string, p protocol) string {
 	return c.Name
 }
 
+// agentName is the cluster of the agent beside this Envoy.
+const agentName = "agent"
+
 // agentCluster is the agent beside this Envoy.
 func (t *translation) agentCluster() *clusterv3.Cluster {
 	return &clusterv3.Cluster{
-		Name:                          "agent",
+		Name:                          agentName,
 		ConnectTimeout:                durationpb.New(connectTimeout),
 		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
 		TypedExtensionProtocolOptions: t.protocolOptions(http2, false),
-		LoadAssignment: upstream.Assignment("agent", &corev3.Address{Address: &corev3.Address_Pipe{
+		LoadAssignment: upstream.Assignment(agentName, &corev3.Address{Address: &corev3.Address_Pipe{
 			Pipe: &corev3.Pipe{Path: t.region.Agent},
 		}}),
 	}

@@ -110,7 +110,7 @@ func (t *translation) agentFilter() *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: authzFilterName, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: t.pack(&extauthzv3.ExtAuthz{
 		TransportApiVersion: corev3.ApiVersion_V3,
 		Services: &extauthzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{
-			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: "agent"}},
+			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: agentName}},
 			Timeout:         durationpb.New(time.Second),
 		}},
 		StatusOnError: &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -25,6 +27,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/reply"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/sample"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -115,6 +118,13 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 		RequestHeadersTimeout: durationpb.New(10 * time.Second),
 	}
 	mutations := []*mutationv3.HeaderMutation{removePrefix(scrubPrefix), removePrefix("x-envoy-")}
+	if name == Gateway || name == Sidecar || name == "gateway_tls" {
+		seen, err := sample.Log(agentName, userHeader, homeHeader)
+		if err != nil {
+			t.fail(err)
+		}
+		hcm.AccessLog = []*accesslogv3.AccessLog{seen}
+	}
 	if name == Peer {
 		hcm.UseRemoteAddress = wrapperspb.Bool(false)
 		hcm.Http2ProtocolOptions.MaxConcurrentStreams = wrapperspb.UInt32(1000)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -19,7 +18,6 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	dfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
@@ -546,10 +544,11 @@ func listenerLeaks() []leak {
 		}), NotJudged},
 		{"tracing", inManager(func(m *hcmv3.HttpConnectionManager) { m.Tracing = &hcmv3.HttpConnectionManager_Tracing{} }), NotJudged},
 		{"access log by gRPC", inManager(func(m *hcmv3.HttpConnectionManager) {
-			m.AccessLog = []*accesslogv3.AccessLog{{Name: "g", ConfigType: &accesslogv3.AccessLog_TypedConfig{
-				TypedConfig: pack(&grpclogv3.HttpGrpcAccessLogConfig{}),
-			}}}
+			m.AccessLog = logByGRPC("")
 		}), NotJudged},
+		{"access log by gRPC to a peer", inManager(func(m *hcmv3.HttpConnectionManager) {
+			m.AccessLog = logByGRPC("peer@me-riyadh")
+		}), AgentBypassed},
 		{"filters of an upgrade", inManager(func(m *hcmv3.HttpConnectionManager) {
 			m.UpgradeConfigs[0].Filters = []*hcmv3.HttpFilter{m.HttpFilters[2]}
 		}), NotJudged},

@@ -13,6 +13,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	healthcheckv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
@@ -337,6 +338,26 @@ func (w *managerWalk) override(where string, a *anypb.Any) {
 	}
 }
 
+// agentLog: what is logged by gRPC goes to this region's agent.
+func (k *checker) agentLog(where string, l *accesslogv3.AccessLog) {
+	cfg, ok := k.unpack(l.GetTypedConfig()).(*grpclogv3.HttpGrpcAccessLogConfig)
+	cluster := cfg.GetCommonConfig().GetGrpcService().GetEnvoyGrpc().GetClusterName()
+	if !ok || cluster == "" {
+		k.unjudged(where, "access log %s goes to no cluster", l.GetName())
+		return
+	}
+	k.known(where, cfg)
+	k.known(where, cfg.GetCommonConfig())
+	for _, h := range k.reach(cluster) {
+		if h.kind != agent {
+			k.report(Finding{
+				Code: AgentBypassed, Where: where, Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint,
+				Message: "requests are logged to something that is not this region's agent",
+			})
+		}
+	}
+}
+
 // loggers: what is logged stays on this machine.
 func (k *checker) loggers(where string, list []*accesslogv3.AccessLog) {
 	for _, l := range list {
@@ -344,6 +365,8 @@ func (k *checker) loggers(where string, list []*accesslogv3.AccessLog) {
 		case "envoy.extensions.access_loggers.file.v3.FileAccessLog",
 			"envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
 			"envoy.extensions.access_loggers.stream.v3.StderrAccessLog":
+		case "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig":
+			k.agentLog(where, l)
 		default:
 			k.unjudged(where, "access log %s may send requests elsewhere", l.GetName())
 		}

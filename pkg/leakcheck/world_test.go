@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -565,4 +568,15 @@ func TestGoodConfigurationIsProved(t *testing.T) {
 	for _, f := range check(t, plan{}.build()) {
 		t.Error(f)
 	}
+}
+
+// logByGRPC is an access log that is sent to a cluster.
+func logByGRPC(cluster string) []*accesslogv3.AccessLog {
+	return []*accesslogv3.AccessLog{{Name: "g", ConfigType: &accesslogv3.AccessLog_TypedConfig{
+		TypedConfig: pack(&grpclogv3.HttpGrpcAccessLogConfig{CommonConfig: &grpclogv3.CommonGrpcAccessLogConfig{
+			GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster},
+			}},
+		}}),
+	}}}
 }

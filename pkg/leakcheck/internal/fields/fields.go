@@ -90,6 +90,10 @@ var judged = map[protoreflect.FullName]string{
 		include_tls_session charge_cluster_response_stats encode_raw_headers decoder_header_mutation_rules
 		enable_dynamic_metadata_ingestion filter_metadata emit_filter_state_stats max_denied_response_body_bytes
 		enforce_response_header_limits emit_client_span`,
+	"envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig": `common_config additional_request_headers_to_log
+		additional_response_headers_to_log additional_response_trailers_to_log`,
+	"envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig": `log_name grpc_service transport_api_version
+		buffer_flush_interval buffer_size_bytes grpc_stream_retry_policy`,
 	"envoy.extensions.filters.http.ext_authz.v3.CheckSettings": `context_extensions disable_request_body_buffering
 		with_request_body emit_client_span`,
 }
