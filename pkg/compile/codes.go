@@ -3,6 +3,7 @@ package compile
 import (
 	"slices"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 )
 
@@ -62,38 +63,38 @@ func Refuse(problems []policy.Problem) []policy.Problem {
 }
 
 var codeInfos = []policy.CodeInfo{
-	{Code: CodeNoDeployment, Title: "no deployment", Page: "Without a deployment there are no regions, classes or issuers, so nothing can be compiled."},
-	{Code: CodeUnknownClass, Title: "a class that the deployment does not define", Page: "Classes are defined by the routes of deployment.yaml (class, and carries). A rule or transfer for another class would never apply."},
-	{Code: CodeUnknownPlace, Title: "neither a group nor a code", Page: "A transfer goes to codes of countries and special territories, or to groups that groups.yaml defines. A name that is neither would cover nothing."},
-	{Code: CodeUnknownLaw, Title: "a law file that does not exist", Page: "law: names law files by their codes. The library ships some; add a file under law/ for others, so that articles and mechanisms can be checked."},
-	{Code: CodeUnknownBasis, Title: "a basis that no law file of the jurisdiction has", Page: "A basis is chosen (the operator's own choice), or the id of an article in one of the jurisdiction's law files."},
-	{Code: CodeAmbiguousGroup, Title: "a group named like a jurisdiction", Page: "A transfer to that name would mean two things, and the wider one would let more data out than its author meant."},
-	{Code: CodeUnknownSubject, Title: "an unknown subject", Page: "The subject says whose home governs: caller, path.user, host or none."},
-	{Code: CodeServeAbroad, Title: "a serving region across a border", Page: "A region that may serve a home's data, as failover too, lies in another territory, and no transfer covers that class to that country for the purpose serve. Inside the home's country, and inside a group of free movement, no border is crossed."},
-	{Code: CodeEntryAbroad, Title: "an entry region across a border", Page: "The gateway of an entry region decrypts. Where it lies in another territory, a transfer must cover that class to that country for the purpose entry."},
-	{Code: CodeCacheAbroad, Title: "a cache edge across a border", Page: "An edge in another territory holds copies. A transfer must cover that class to that country for the purpose cache."},
-	{Code: CodeLapsed, Title: "a transfer has ended", Page: "At the instant of until (or when a member leaves the group through which a crossing was covered) the crossing is refused as lapsed. New work that still holds it is refused; what is in force is recompiled all the same, so that nothing keeps flowing and nothing else is blocked."},
-	{Code: CodeLapsing, Title: "a transfer ends within 30 days", Page: "At the instant of until, what the transfer covers is refused as lapsed. Renew it before."},
-	{Code: CodeMechanism, Title: "a mechanism that the law files do not list", Page: "Each law file lists the ways in which its law lets data leave. A transfer must rest on one of them."},
-	{Code: CodeNotAdequate, Title: "a destination that is not adequate", Page: "Adequacy covers the destinations that the law file lists, for as long as they are listed, and no others."},
-	{Code: CodeUnused, Title: "a transfer that nothing uses", Page: "No rule crosses a border by it. A permission without a use is one that nobody reviews; remove it."},
-	{Code: CodeNoRule, Title: "a class without a rule", Page: "The deployment has a class for which the jurisdiction has no rule: its requests are refused as no-rule. If that is meant, write serve: []."},
-	{Code: CodeCarriesNoRule, Title: "a stream that carries a class without a rule", Page: "The strictest rule of all classes that a stream carries governs it; where one has no rule, the stream is refused as no-rule."},
-	{Code: CodeNoIssuer, Title: "a home that no issuer may name", Page: "No token can carry this home, so its rules govern nobody."},
-	{Code: CodeTwice, Title: "one name defined twice", Page: "Two entries with one name leave open which of them counts. The message names the first."},
-	{Code: CodeHostDisagrees, Title: "a host name whose homes disagree", Page: "A class with the subject host is governed by the homes that the region of the host name serves first. Where they are served by different regions, nothing says whose home governs, and the request is refused as no-home."},
-	{Code: CodeNoLaw, Title: "a mechanism that was not checked", Page: "No law file applies to the jurisdiction, so nothing says whether the law knows the transfer's mechanism."},
-	{Code: CodeReviewDue, Title: "a review is overdue", Page: "The review date of a transfer, a jurisdiction or a law file has passed. Reviews warn; only until denies."},
-	{Code: CodeReviewAhead, Title: "a review in the future", Page: "review.last says when the jurisdiction was last reviewed. A date that has not come anywhere on earth records no review, and would put off the next one."},
-	{Code: CodeUnknownRegion, Title: "an unknown region", Page: "Regions are defined in deployment.yaml. The fix names the nearest one."},
-	{Code: CodeRegionCountry, Title: "a region whose country is no country", Page: "A region lies in exactly one country; borders are judged by it."},
-	{Code: CodeNoBackend, Title: "a serving region without a backend", Page: "The region may serve the class but has no backend for its service: requests are refused as no-backend."},
-	{Code: CodeNoPeer, Title: "a serving region that others cannot reach", Page: "The region has no gateway.peer, so requests that enter elsewhere cannot reach it."},
-	{Code: CodeNobodyServes, Title: "a class without subject and without regions", Page: "A class without personal data is served by the regions that it names; it names none."},
-	{Code: CodeSharedAddress, Title: "one address in two regions", Page: "A backend's address is dialled from its own region only, so two regions with networks of their own may both use it. In one network it is one machine, and it cannot lie in two places."},
-	{Code: CodeOpenShadows, Title: "a class that needs no token takes the requests of one that does", Page: "The first match wins. A route of subject none or host that covers a later route of subject caller or path.user serves those requests without asking whose they are. Put it after them, or make its match narrower."},
-	{Code: CodeOddIssuer, Title: "an issuer with characters that no header carries", Page: "The issuer of a verified token travels in a header from one of Envoy's decisions to the next. Spaces, control characters and letters beyond ASCII do not."},
-	{Code: CodeInternal, Title: "a bug of Domicile", Page: "Compiling ended in a bug. Nothing was applied. Please report it together with the files."},
+	{Code: CodeNoDeployment, Title: lang.T("no deployment"), Page: lang.T("Without a deployment there are no regions, classes or issuers, so nothing can be compiled.")},
+	{Code: CodeUnknownClass, Title: lang.T("a class that the deployment does not define"), Page: lang.T("Classes are defined by the routes of deployment.yaml (class, and carries). A rule or transfer for another class would never apply.")},
+	{Code: CodeUnknownPlace, Title: lang.T("neither a group nor a code"), Page: lang.T("A transfer goes to codes of countries and special territories, or to groups that groups.yaml defines. A name that is neither would cover nothing.")},
+	{Code: CodeUnknownLaw, Title: lang.T("a law file that does not exist"), Page: lang.T("law: names law files by their codes. The library ships some; add a file under law/ for others, so that articles and mechanisms can be checked.")},
+	{Code: CodeUnknownBasis, Title: lang.T("a basis that no law file of the jurisdiction has"), Page: lang.T("A basis is chosen (the operator's own choice), or the id of an article in one of the jurisdiction's law files.")},
+	{Code: CodeAmbiguousGroup, Title: lang.T("a group named like a jurisdiction"), Page: lang.T("A transfer to that name would mean two things, and the wider one would let more data out than its author meant.")},
+	{Code: CodeUnknownSubject, Title: lang.T("an unknown subject"), Page: lang.T("The subject says whose home governs: caller, path.user, host or none.")},
+	{Code: CodeServeAbroad, Title: lang.T("a serving region across a border"), Page: lang.T("A region that may serve a home's data, as failover too, lies in another territory, and no transfer covers that class to that country for the purpose serve. Inside the home's country, and inside a group of free movement, no border is crossed.")},
+	{Code: CodeEntryAbroad, Title: lang.T("an entry region across a border"), Page: lang.T("The gateway of an entry region decrypts. Where it lies in another territory, a transfer must cover that class to that country for the purpose entry.")},
+	{Code: CodeCacheAbroad, Title: lang.T("a cache edge across a border"), Page: lang.T("An edge in another territory holds copies. A transfer must cover that class to that country for the purpose cache.")},
+	{Code: CodeLapsed, Title: lang.T("a transfer has ended"), Page: lang.T("At the instant of until (or when a member leaves the group through which a crossing was covered) the crossing is refused as lapsed. New work that still holds it is refused; what is in force is recompiled all the same, so that nothing keeps flowing and nothing else is blocked.")},
+	{Code: CodeLapsing, Title: lang.T("a transfer ends within 30 days"), Page: lang.T("At the instant of until, what the transfer covers is refused as lapsed. Renew it before.")},
+	{Code: CodeMechanism, Title: lang.T("a mechanism that the law files do not list"), Page: lang.T("Each law file lists the ways in which its law lets data leave. A transfer must rest on one of them.")},
+	{Code: CodeNotAdequate, Title: lang.T("a destination that is not adequate"), Page: lang.T("Adequacy covers the destinations that the law file lists, for as long as they are listed, and no others.")},
+	{Code: CodeUnused, Title: lang.T("a transfer that nothing uses"), Page: lang.T("No rule crosses a border by it. A permission without a use is one that nobody reviews; remove it.")},
+	{Code: CodeNoRule, Title: lang.T("a class without a rule"), Page: lang.T("The deployment has a class for which the jurisdiction has no rule: its requests are refused as no-rule. If that is meant, write serve: [].")},
+	{Code: CodeCarriesNoRule, Title: lang.T("a stream that carries a class without a rule"), Page: lang.T("The strictest rule of all classes that a stream carries governs it; where one has no rule, the stream is refused as no-rule.")},
+	{Code: CodeNoIssuer, Title: lang.T("a home that no issuer may name"), Page: lang.T("No token can carry this home, so its rules govern nobody.")},
+	{Code: CodeTwice, Title: lang.T("one name defined twice"), Page: lang.T("Two entries with one name leave open which of them counts. The message names the first.")},
+	{Code: CodeHostDisagrees, Title: lang.T("a host name whose homes disagree"), Page: lang.T("A class with the subject host is governed by the homes that the region of the host name serves first. Where they are served by different regions, nothing says whose home governs, and the request is refused as no-home.")},
+	{Code: CodeNoLaw, Title: lang.T("a mechanism that was not checked"), Page: lang.T("No law file applies to the jurisdiction, so nothing says whether the law knows the transfer's mechanism.")},
+	{Code: CodeReviewDue, Title: lang.T("a review is overdue"), Page: lang.T("The review date of a transfer, a jurisdiction or a law file has passed. Reviews warn; only until denies.")},
+	{Code: CodeReviewAhead, Title: lang.T("a review in the future"), Page: lang.T("review.last says when the jurisdiction was last reviewed. A date that has not come anywhere on earth records no review, and would put off the next one.")},
+	{Code: CodeUnknownRegion, Title: lang.T("an unknown region"), Page: lang.T("Regions are defined in deployment.yaml. The fix names the nearest one.")},
+	{Code: CodeRegionCountry, Title: lang.T("a region whose country is no country"), Page: lang.T("A region lies in exactly one country; borders are judged by it.")},
+	{Code: CodeNoBackend, Title: lang.T("a serving region without a backend"), Page: lang.T("The region may serve the class but has no backend for its service: requests are refused as no-backend.")},
+	{Code: CodeNoPeer, Title: lang.T("a serving region that others cannot reach"), Page: lang.T("The region has no gateway.peer, so requests that enter elsewhere cannot reach it.")},
+	{Code: CodeNobodyServes, Title: lang.T("a class without subject and without regions"), Page: lang.T("A class without personal data is served by the regions that it names; it names none.")},
+	{Code: CodeSharedAddress, Title: lang.T("one address in two regions"), Page: lang.T("A backend's address is dialled from its own region only, so two regions with networks of their own may both use it. In one network it is one machine, and it cannot lie in two places.")},
+	{Code: CodeOpenShadows, Title: lang.T("a class that needs no token takes the requests of one that does"), Page: lang.T("The first match wins. A route of subject none or host that covers a later route of subject caller or path.user serves those requests without asking whose they are. Put it after them, or make its match narrower.")},
+	{Code: CodeOddIssuer, Title: lang.T("an issuer with characters that no header carries"), Page: lang.T("The issuer of a verified token travels in a header from one of Envoy's decisions to the next. Spaces, control characters and letters beyond ASCII do not.")},
+	{Code: CodeInternal, Title: lang.T("a bug of Domicile"), Page: lang.T("Compiling ended in a bug. Nothing was applied. Please report it together with the files.")},
 }
 
 // Codes explains all codes that Compile may report, sorted.

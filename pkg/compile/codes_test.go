@@ -28,7 +28,7 @@ func TestCodesAreExplained(t *testing.T) {
 	var explained []string
 	for _, c := range Codes() {
 		explained = append(explained, c.Code)
-		if c.Title == "" || !strings.HasSuffix(c.Page, ".") {
+		if c.Title.IsZero() || !strings.HasSuffix(c.Page.En, ".") || !strings.HasSuffix(c.Page.Zh, "。") {
 			t.Errorf("%s: title %q, page %q", c.Code, c.Title, c.Page)
 		}
 		if _, clash := policy.ExplainCode(c.Code); clash {

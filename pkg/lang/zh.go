@@ -3,7 +3,9 @@ package lang
 // catalogues hold the Chinese of each English format, one per package that
 // speaks. A verb's argument may be named where the order differs: %[2]s.
 var catalogues = []map[string]string{
+	zhCodes,
 	zhCompile,
+	zhCompileCodes,
 	zhForm,
 	zhHome,
 	zhPolicy,

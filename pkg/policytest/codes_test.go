@@ -14,7 +14,7 @@ func TestCodes(t *testing.T) {
 	var names []string
 	for _, c := range Codes() {
 		names = append(names, c.Code)
-		if c.Title == "" || !strings.HasSuffix(c.Page, ".") {
+		if c.Title.IsZero() || !strings.HasSuffix(c.Page.En, ".") || !strings.HasSuffix(c.Page.Zh, "。") {
 			t.Errorf("%s is not explained", c.Code)
 		}
 		if got, ok := ExplainCode(c.Code); !ok || got != c {

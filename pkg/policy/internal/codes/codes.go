@@ -2,7 +2,11 @@
 // stable codes and what is to be known about each. It is data.
 package codes
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/domicile-dev/domicile/pkg/lang"
+)
 
 // The codes of the problems that policy.Parse finds. They are stable. DP1xxx is shape,
 // DP2xxx meaning, DP3xxx governance, DP4xxx topology, DP5xxx tests, DP9xxx a bug
@@ -58,56 +62,56 @@ const (
 // Info explains a code.
 type Info struct {
 	Code  string
-	Title string // one line
-	Page  string // one paragraph
+	Title lang.Text // one line
+	Page  lang.Text // one paragraph
 }
 
 var infos = []Info{
-	{TooLarge, "a file, or the directory, is too large", "A policy file holds at most 1 MiB, and a directory at most 2,000 policy files. A larger one is named and not parsed: reading it would cost more than any policy is worth. Split it by jurisdiction."},
-	{Encoding, "the bytes are not plain UTF-8 text", "Policy files are UTF-8 without a byte order mark, without NUL or other control characters, and without characters that make text look re-ordered on a screen. What a reviewer sees must be what the machine reads."},
-	{Syntax, "the file is not valid YAML", "The YAML reader could not make sense of the file at this place. Look at the quotes, brackets, colons and the indentation of this line and the one above it."},
-	{BoolLike, "an unquoted word that YAML readers take for true or false", "YAML 1.1 reads NO, no, on, y and others as truth values, so an unquoted NO is Norway to one tool and false to the next. Codes and names that look like this must stand in quotes."},
-	{Feature, "a feature of YAML that policy files do not have", "Anchors, aliases, merge keys, tags and directives let one place in a file change the meaning of another, and let a small file expand to a huge one. Policy files have none of them: write the values out."},
-	{DuplicateKey, "a key stands twice in one map", "YAML readers disagree on which of two equal keys wins, so neither does. The message names both places."},
-	{Tab, "a tab", "YAML forbids tabs for indentation and editors show them differently. Policy files have none at all: use spaces."},
-	{TooDeep, "the file nests too deeply or has too many keys", "Maps and lists nest at most 32 levels, and a file has at most 20,000 keys. No policy needs more; a hostile file would."},
-	{Documents, "more than one YAML document in a file", "Each file holds one document, so that what a file name says is what the file holds. Move the second one to a file of its own."},
-	{UnknownField, "a field that the schema does not have", "Unknown fields are errors: a misspelt field that is silently ignored would leave a rule out. The fix names the nearest known field."},
-	{Missing, "a required field is missing", "The schema needs this field here. Nothing is assumed in its place. The fix shows what a value looks like; the value is yours to choose."},
-	{Shape, "a value of the wrong shape", "A list, a map or a single value was expected, and another stands there."},
-	{Kind, "the kind does not fit the file's place", "law/ holds kind Law, groups.yaml Groups, deployment.yaml Deployment, jurisdictions/ Jurisdiction, and *_test.yaml PolicyTest. A file in the wrong place would be read as something that it is not."},
-	{APIVersion, "an apiVersion that this version does not read", "Every file states apiVersion: domicile.dev/v1. A file of a later version may mean what this one does not know, so it is refused."},
-	{Duration, "a bad duration", "Durations are a whole number above zero and one unit: 30s, 10m, 24h, 90d. There are no fractions, signs, blanks or sums."},
-	{Date, "a bad date", "Dates are year-month-day, as in 2027-02-24, and mean midnight UTC at the beginning of that day."},
-	{Code, "a code that is not one of a jurisdiction", "Codes are those of ISO 3166-1 alpha-2 in capitals, special territories that a law file describes (AE-DIFC), and, where the field says so, names of groups (EEA). Lower case, three letters, retired or reserved codes and letters that only look like A to Z are refused, because two spellings of one home are two homes to a machine."},
-	{Unquoted, "an unquoted code", "Codes are always quoted, so that nobody has to know which of them (NO) some YAML readers turn into false. Warning only: this code is read rightly."},
-	{Name, "a name with characters that names do not have", "Names of regions, classes and services are lower-case letters, digits and hyphens; ids may also hold capitals, dots and underscores. Only ASCII: a look-alike letter would make a second name that nobody can tell from the first."},
-	{Word, "a word that is not in the closed set", "This field takes one of a few words; the message lists them."},
-	{Address, "a bad host name or address", "A host is a name without scheme, port or path; an address is host:port with a port from 1 to 65535, and IPv6 in brackets."},
-	{Empty, "an empty list or text", "The field is there and says nothing. Only serve: [] of a rule may be empty: it forbids the class."},
-	{Twice, "one name twice", "Two entries with one name leave open which of them counts. The message names both places."},
-	{NotRead, "a YAML file that is not read", "The file, or a directory that is named like one, lies in the policy directory but has no place in its layout, so nothing in it counts. Warning only; move or rename it, lest somebody believe that it does."},
-	{Path, "a bad path", "Paths of requests are absolute and normalised, without escapes; paths of files lie inside the policy directory."},
-	{Unreadable, "a file that cannot be read", "The file is there but could not be opened or read to its end. A policy is applied whole or not at all."},
-	{EmptyFile, "an empty file", "The file holds no document."},
-	{NoValue, "a field without a value", "A key stands there and nothing after it. To say nothing, leave the line out; to take the defaults, write {}."},
-	{Number, "a bad number", "A whole number without quotes, sign or fraction was expected."},
-	{Misplaced, "a field that cannot stand beside another", "The fields contradict each other, or one needs another that is not there; the message says which."},
-	{TooManyProblems, "there are more problems than are shown", "One run reports at most 1,000 problems. Mend these first."},
-	{HomeTwice, "one home in two files", "All rules of a home stand in one file, so that whoever reads it has read them all."},
-	{LawTwice, "one law defined twice", "The library in the binary, or another file, already describes this law, and differently. A copy identical to the shipped one is accepted; a different one is not, because a citation must mean one text."},
-	{Observe, "observe is not available yet", "This version enforces every policy. It refuses enforcement: observe, and observeUntil, rather than accept the word and enforce all the same, or worse, not enforce."},
-	{UnknownClass, "a class that the deployment does not define", "Classes are defined by the routes of deployment.yaml (class, and carries). A rule, transfer or test for another class would never apply."},
-	{NoDeployment, "no deployment", "A policy directory needs deployment.yaml: it says which regions, classes and issuers there are."},
-	{GroupTwice, "one group defined twice", "A group has one list of members. One that equals the shipped one is accepted; define others under names of their own."},
-	{NotCarriedOut, "a setting that this version does not carry out", "The setting is read and checked, and nothing happens because of it. Whoever relies on it would be wrong, so each of them is named. Warning only: it changes no decision."},
-	{ReviewAfterEnd, "a review after the end", "The transfer ends (until) before it is to be reviewed (reviewBy): the review would come too late. Warning only."},
-	{NoKeys, "the key set of an issuer is missing", "The file that jwks.file names does not exist, so no token of this issuer verifies: all of its users are refused. Warning only: the demo and other overlays bring keys of their own."},
-	{BadKeys, "the key set of an issuer cannot be used", "jwks.file must hold a JSON object with a list of keys as in RFC 7517."},
-	{PrivateKey, "a secret in a key set", "The key set holds a private or symmetric key. It would become part of the bundle that every region reads, and whoever reads it could make tokens of any home. Replace the key: it has been written down."},
-	{Expectation, "a test case that expects nothing, or two things", "expect has exactly one of allow (a region) and deny (a reason)."},
-	{DenyReason, "an unknown deny reason", "Deny reasons are a closed set; the same words stand in responses, metrics and the audit log."},
-	{Internal, "a bug of Domicile", "Reading ended in a bug. Nothing was applied. Please report it together with the file."},
+	{TooLarge, lang.T("a file, or the directory, is too large"), lang.T("A policy file holds at most 1 MiB, and a directory at most 2,000 policy files. A larger one is named and not parsed: reading it would cost more than any policy is worth. Split it by jurisdiction.")},
+	{Encoding, lang.T("the bytes are not plain UTF-8 text"), lang.T("Policy files are UTF-8 without a byte order mark, without NUL or other control characters, and without characters that make text look re-ordered on a screen. What a reviewer sees must be what the machine reads.")},
+	{Syntax, lang.T("the file is not valid YAML"), lang.T("The YAML reader could not make sense of the file at this place. Look at the quotes, brackets, colons and the indentation of this line and the one above it.")},
+	{BoolLike, lang.T("an unquoted word that YAML readers take for true or false"), lang.T("YAML 1.1 reads NO, no, on, y and others as truth values, so an unquoted NO is Norway to one tool and false to the next. Codes and names that look like this must stand in quotes.")},
+	{Feature, lang.T("a feature of YAML that policy files do not have"), lang.T("Anchors, aliases, merge keys, tags and directives let one place in a file change the meaning of another, and let a small file expand to a huge one. Policy files have none of them: write the values out.")},
+	{DuplicateKey, lang.T("a key stands twice in one map"), lang.T("YAML readers disagree on which of two equal keys wins, so neither does. The message names both places.")},
+	{Tab, lang.T("a tab"), lang.T("YAML forbids tabs for indentation and editors show them differently. Policy files have none at all: use spaces.")},
+	{TooDeep, lang.T("the file nests too deeply or has too many keys"), lang.T("Maps and lists nest at most 32 levels, and a file has at most 20,000 keys. No policy needs more; a hostile file would.")},
+	{Documents, lang.T("more than one YAML document in a file"), lang.T("Each file holds one document, so that what a file name says is what the file holds. Move the second one to a file of its own.")},
+	{UnknownField, lang.T("a field that the schema does not have"), lang.T("Unknown fields are errors: a misspelt field that is silently ignored would leave a rule out. The fix names the nearest known field.")},
+	{Missing, lang.T("a required field is missing"), lang.T("The schema needs this field here. Nothing is assumed in its place. The fix shows what a value looks like; the value is yours to choose.")},
+	{Shape, lang.T("a value of the wrong shape"), lang.T("A list, a map or a single value was expected, and another stands there.")},
+	{Kind, lang.T("the kind does not fit the file's place"), lang.T("law/ holds kind Law, groups.yaml Groups, deployment.yaml Deployment, jurisdictions/ Jurisdiction, and *_test.yaml PolicyTest. A file in the wrong place would be read as something that it is not.")},
+	{APIVersion, lang.T("an apiVersion that this version does not read"), lang.T("Every file states apiVersion: domicile.dev/v1. A file of a later version may mean what this one does not know, so it is refused.")},
+	{Duration, lang.T("a bad duration"), lang.T("Durations are a whole number above zero and one unit: 30s, 10m, 24h, 90d. There are no fractions, signs, blanks or sums.")},
+	{Date, lang.T("a bad date"), lang.T("Dates are year-month-day, as in 2027-02-24, and mean midnight UTC at the beginning of that day.")},
+	{Code, lang.T("a code that is not one of a jurisdiction"), lang.T("Codes are those of ISO 3166-1 alpha-2 in capitals, special territories that a law file describes (AE-DIFC), and, where the field says so, names of groups (EEA). Lower case, three letters, retired or reserved codes and letters that only look like A to Z are refused, because two spellings of one home are two homes to a machine.")},
+	{Unquoted, lang.T("an unquoted code"), lang.T("Codes are always quoted, so that nobody has to know which of them (NO) some YAML readers turn into false. Warning only: this code is read rightly.")},
+	{Name, lang.T("a name with characters that names do not have"), lang.T("Names of regions, classes and services are lower-case letters, digits and hyphens; ids may also hold capitals, dots and underscores. Only ASCII: a look-alike letter would make a second name that nobody can tell from the first.")},
+	{Word, lang.T("a word that is not in the closed set"), lang.T("This field takes one of a few words; the message lists them.")},
+	{Address, lang.T("a bad host name or address"), lang.T("A host is a name without scheme, port or path; an address is host:port with a port from 1 to 65535, and IPv6 in brackets.")},
+	{Empty, lang.T("an empty list or text"), lang.T("The field is there and says nothing. Only serve: [] of a rule may be empty: it forbids the class.")},
+	{Twice, lang.T("one name twice"), lang.T("Two entries with one name leave open which of them counts. The message names both places.")},
+	{NotRead, lang.T("a YAML file that is not read"), lang.T("The file, or a directory that is named like one, lies in the policy directory but has no place in its layout, so nothing in it counts. Warning only; move or rename it, lest somebody believe that it does.")},
+	{Path, lang.T("a bad path"), lang.T("Paths of requests are absolute and normalised, without escapes; paths of files lie inside the policy directory.")},
+	{Unreadable, lang.T("a file that cannot be read"), lang.T("The file is there but could not be opened or read to its end. A policy is applied whole or not at all.")},
+	{EmptyFile, lang.T("an empty file"), lang.T("The file holds no document.")},
+	{NoValue, lang.T("a field without a value"), lang.T("A key stands there and nothing after it. To say nothing, leave the line out; to take the defaults, write {}.")},
+	{Number, lang.T("a bad number"), lang.T("A whole number without quotes, sign or fraction was expected.")},
+	{Misplaced, lang.T("a field that cannot stand beside another"), lang.T("The fields contradict each other, or one needs another that is not there; the message says which.")},
+	{TooManyProblems, lang.T("there are more problems than are shown"), lang.T("One run reports at most 1,000 problems. Mend these first.")},
+	{HomeTwice, lang.T("one home in two files"), lang.T("All rules of a home stand in one file, so that whoever reads it has read them all.")},
+	{LawTwice, lang.T("one law defined twice"), lang.T("The library in the binary, or another file, already describes this law, and differently. A copy identical to the shipped one is accepted; a different one is not, because a citation must mean one text.")},
+	{Observe, lang.T("observe is not available yet"), lang.T("This version enforces every policy. It refuses enforcement: observe, and observeUntil, rather than accept the word and enforce all the same, or worse, not enforce.")},
+	{UnknownClass, lang.T("a class that the deployment does not define"), lang.T("Classes are defined by the routes of deployment.yaml (class, and carries). A rule, transfer or test for another class would never apply.")},
+	{NoDeployment, lang.T("no deployment"), lang.T("A policy directory needs deployment.yaml: it says which regions, classes and issuers there are.")},
+	{GroupTwice, lang.T("one group defined twice"), lang.T("A group has one list of members. One that equals the shipped one is accepted; define others under names of their own.")},
+	{NotCarriedOut, lang.T("a setting that this version does not carry out"), lang.T("The setting is read and checked, and nothing happens because of it. Whoever relies on it would be wrong, so each of them is named. Warning only: it changes no decision.")},
+	{ReviewAfterEnd, lang.T("a review after the end"), lang.T("The transfer ends (until) before it is to be reviewed (reviewBy): the review would come too late. Warning only.")},
+	{NoKeys, lang.T("the key set of an issuer is missing"), lang.T("The file that jwks.file names does not exist, so no token of this issuer verifies: all of its users are refused. Warning only: the demo and other overlays bring keys of their own.")},
+	{BadKeys, lang.T("the key set of an issuer cannot be used"), lang.T("jwks.file must hold a JSON object with a list of keys as in RFC 7517.")},
+	{PrivateKey, lang.T("a secret in a key set"), lang.T("The key set holds a private or symmetric key. It would become part of the bundle that every region reads, and whoever reads it could make tokens of any home. Replace the key: it has been written down.")},
+	{Expectation, lang.T("a test case that expects nothing, or two things"), lang.T("expect has exactly one of allow (a region) and deny (a reason).")},
+	{DenyReason, lang.T("an unknown deny reason"), lang.T("Deny reasons are a closed set; the same words stand in responses, metrics and the audit log.")},
+	{Internal, lang.T("a bug of Domicile"), lang.T("Reading ended in a bug. Nothing was applied. Please report it together with the file.")},
 }
 
 // All returns all codes that policy.Parse may report, sorted.
