@@ -36,6 +36,8 @@ const (
 	CodeReviewDue     = "DP3101" // warning: transfer, jurisdiction or law file
 	// CodeReviewAhead is a warning from Compile and an error for new work: see Refuse.
 	CodeReviewAhead   = "DP3103"
+	CodeNotInForce    = "DP3110" // warning: a law file whose law is a bill
+	CodeExportLimit   = "DP3111" // warning: a transfer to where a law limits exports
 	CodeUnknownRegion = "DP4101" // error
 	CodeRegionCountry = "DP4103" // error: a region's country is not a country code
 	CodeNoBackend     = "DP4104" // warning
@@ -86,6 +88,8 @@ var codeInfos = []policy.CodeInfo{
 	{Code: CodeNoLaw, Title: lang.T("a mechanism that was not checked"), Page: lang.T("No law file applies to the jurisdiction, so nothing says whether the law knows the transfer's mechanism.")},
 	{Code: CodeReviewDue, Title: lang.T("a review is overdue"), Page: lang.T("The review date of a transfer, a jurisdiction or a law file has passed. Reviews warn; only until denies.")},
 	{Code: CodeReviewAhead, Title: lang.T("a review in the future"), Page: lang.T("review.last says when the jurisdiction was last reviewed. A date that has not come anywhere on earth records no review, and would put off the next one.")},
+	{Code: CodeNotInForce, Title: lang.T("a law that is not in force"), Page: lang.T("The law file holds a bill, or a law that does not apply yet (status: not_law), so that its progress can be followed. Nothing follows from it, and citing it as the reason of a rule would be wrong.")},
+	{Code: CodeExportLimit, Title: lang.T("a destination to which a law limits exports"), Page: lang.T("A law file of the jurisdiction names destinations to which data may not be exported, or only within limits. Whether they reach a transfer depends on the kind of data, its volume and the recipient, which policy files do not say: look at the condition that is cited. Warning only.")},
 	{Code: CodeUnknownRegion, Title: lang.T("an unknown region"), Page: lang.T("Regions are defined in deployment.yaml. The fix names the nearest one.")},
 	{Code: CodeRegionCountry, Title: lang.T("a region whose country is no country"), Page: lang.T("A region lies in exactly one country; borders are judged by it.")},
 	{Code: CodeNoBackend, Title: lang.T("a serving region without a backend"), Page: lang.T("The region may serve the class but has no backend for its service: requests are refused as no-backend.")},

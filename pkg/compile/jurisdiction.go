@@ -26,8 +26,12 @@ func (b *builder) laws(j *policy.Jurisdiction) []*law.Law {
 // rules give as their basis.
 func (b *builder) checkLaws(_ string, j *policy.Jurisdiction) {
 	for _, t := range j.Laws {
-		if b.set.Laws[t.Value] == nil {
+		switch l := b.set.Laws[t.Value]; {
+		case l == nil:
 			b.unknownLaw(t, slices.Collect(maps.Keys(b.set.Laws)))
+		case l.NotLaw:
+			b.warn(t.Pos, CodeNotInForce, lang.T("remove it until its law file says that it is in force"),
+				lang.T("law %q is not in force: nothing follows from it", t.Value))
 		}
 	}
 	known := []string{"chosen"}
@@ -113,6 +117,45 @@ func (c *crossing) spec() residency.Transfer {
 	return out
 }
 
+// freeFlow tells whether none of the laws asks for a mechanism, so that a transfer
+// may name any: one of them says so, and no other one lists what it asks for.
+func freeFlow(laws []*law.Law) bool {
+	free := false
+	for _, l := range laws {
+		if l.FreeFlow == nil && len(l.Mechanisms) > 0 {
+			return false
+		}
+		free = free || l.FreeFlow != nil
+	}
+	return free
+}
+
+// checkExportLimits warns of destinations to which a law limits exports. It is no
+// error: what the law reaches depends on volumes and purposes that no file says.
+func (b *builder) checkExportLimits(home string, laws []*law.Law, c *crossing) {
+	for _, l := range laws {
+		for _, limit := range l.ExportLimits {
+			var hit []string
+			for _, d := range limit.Destinations {
+				for country, how := range b.expand(d.Value) {
+					if how == covered && c.reach[country] == covered {
+						hit = append(hit, country)
+					}
+				}
+			}
+			if len(hit) == 0 || c.ended {
+				continue
+			}
+			b.add(policy.Problem{
+				Pos: c.Pos, Code: CodeExportLimit, Severity: policy.Warning,
+				Message: lang.T("transfer %s of %s: law %s limits exports to %s", c.ID, home, l.Code, strings.Join(distinct(hit), ", ")),
+				Law:     limit.Citation + ": " + limit.Condition,
+				Fix:     lang.T("remove these destinations, or make sure that the limit does not reach this transfer"),
+			})
+		}
+	}
+}
+
 // checkMechanism refuses a mechanism that none of the jurisdiction's law files
 // knows, and adequacy for a destination that none of them calls adequate.
 func (b *builder) checkMechanism(home string, j *policy.Jurisdiction, c *crossing) {
@@ -125,6 +168,7 @@ func (b *builder) checkMechanism(home string, j *policy.Jurisdiction, c *crossin
 		})
 		return
 	}
+	b.checkExportLimits(home, laws, c)
 	var listed []string
 	adequate := map[string]cover{}
 	for _, l := range laws {
@@ -135,7 +179,7 @@ func (b *builder) checkMechanism(home string, j *policy.Jurisdiction, c *crossin
 			}
 		}
 	}
-	if !slices.Contains(listed, c.Mechanism) {
+	if !slices.Contains(listed, c.Mechanism) && !freeFlow(laws) {
 		slices.Sort(listed)
 		b.add(policy.Problem{
 			Pos: c.Pos, Code: CodeMechanism, Severity: policy.Error,

@@ -140,6 +140,11 @@ var errorsMade = []edit{
 }
 
 var warningsMade = []edit{
+	{"law that is a bill", func(s *policy.Set) { s.Laws["SA"].NotLaw, sa(s).Laws = true, at(71, "SA") },
+		CodeNotInForce, policy.Warning, 71, []string{`law "SA"`}, nil},
+	{"export limit", func(s *policy.Set) {
+		s.Laws["SA"].ExportLimits = []law.ExportLimit{{Citation: "Art. 9", Condition: "above 1,000", Destinations: texts("LIST", "DE")}}
+	}, CodeExportLimit, policy.Warning, 46, []string{"roam of SA", "exports to DE", "Art. 9: above 1,000"}, nil},
 	{"one backend in two regions", func(s *policy.Set) { s.Deployment.Regions[1].Backends["message"] = []string{"10.0.1.1:1"} },
 		CodeSharedAddress, policy.Warning, 12, []string{"10.0.1.1:1", "me-riyadh", "tr-istanbul"}, nil},
 	{"lapsed", func(s *policy.Set) { sa(s).Transfers[0].Until = now }, CodeLapsed, policy.Warning, 46, []string{"roam", "2026-11-24"}, nil},

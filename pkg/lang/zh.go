@@ -8,6 +8,7 @@ var catalogues = []map[string]string{
 	zhCompileCodes,
 	zhForm,
 	zhHome,
+	zhLaw,
 	zhPolicy,
 	zhShow,
 }

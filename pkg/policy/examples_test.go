@@ -17,7 +17,7 @@ func TestEveryMissingFieldHasAnExample(t *testing.T) {
 		"jurisdictions/b.yaml":      "kind: Jurisdiction\nmetadata: {}\nspec: {}",
 		"jurisdictions/c.yaml":      "kind: Jurisdiction",
 		"jurisdictions/d.yaml":      "metadata: {}",
-		"law/a.yaml":                "kind: Law\nmetadata: {}\nspec: {localisation: {}, articles: [{}], mechanisms: [{}], retention: {}, lawfulAccess: {}}",
+		"law/a.yaml":                "kind: Law\nmetadata: {}\nspec: {titlesLocal: [{}], localisation: {variants: [{}]}, freeFlow: {}, exportLimits: [{}], articles: [{}], mechanisms: [{}], retention: {}, lawfulAccess: {}}",
 		"law/b.yaml":                "kind: Law\nmetadata: {}\nspec: {}",
 		"law/c.yaml":                "kind: Law",
 		"groups.yaml":               "kind: Groups\nspec: {groups: [{}, {name: G, members: [{}]}]}",

@@ -37,26 +37,61 @@ type Law struct {
 	ReviewBy time.Time
 	Pos      source.Pos
 
+	// NotLaw marks a file whose law is not in force: a bill.
+	NotLaw bool
+	// FreeFlow says on which terms data may leave without any of Mechanisms, or
+	// that no rule was found; nil where the law asks for one.
+	FreeFlow *Fact
+
 	// What follows is for explain and notice; nothing is decided by it.
-	TitleZh, Status, Citation string
-	Effective                 string // as published: "2023-09-14; enforceable 2024-09-14"
-	Adds                      string // the law that this one adds to: EU
-	Localisation              Localisation
-	MechanismFacts            []MechanismFact
-	Breach                    *Breach
-	DSR                       *DSR
-	Minors                    *Minors
-	Retention, LawfulAccess   *Fact
-	Notes, Pending            []string
-	Unverified                []string
-	Confidence                string // high, medium, low
-	SourcesOfficial           []string
-	SourcesPublished          []string
+	TitleZh, Citation       string
+	TitlesLocal             []LocalTitle // in the jurisdiction's own languages; none in English
+	Effective               string       // as published: "2023-09-14; enforceable 2024-09-14"
+	Adds                    string       // the law that this one adds to: EU
+	Localisation            Localisation
+	MechanismFacts          []MechanismFact
+	ExportLimits            []ExportLimit
+	Breach                  *Breach
+	DSR                     *DSR
+	Minors                  *Minors
+	Retention, LawfulAccess *Fact
+	Notes, Pending          []string
+	Unverified              []string
+	Confidence              string // high, medium, low
+	SourcesOfficial         []string
+	SourcesPublished        []string
+}
+
+// LocalTitle is a title in a language of the jurisdiction; Lang is a canonical
+// BCP 47 tag.
+type LocalTitle struct {
+	Lang, Title string
 }
 
 // Localisation says what a law demands about the place of data.
 type Localisation struct {
-	Duty, Scope, Trigger, Citation, Verified string
+	// Duty is required (of an ordinary messaging service), conditional (once
+	// Trigger is met), recommended, none or unclear, which is no duty.
+	Duty string
+	// Keeps says what must be in the country: copy (copies abroad are not
+	// forbidden as such) or only. It is empty where the law names no form.
+	Keeps                              string
+	Scope, Trigger, Citation, Verified string
+	// Classes holds the levels of Duty by data class: message, metadata, profile,
+	// relation, contacts, payment, biometric, minors.
+	Classes  map[string]string
+	Variants []Variant
+}
+
+// Variant is a localisation duty of some operators only.
+type Variant struct {
+	AppliesTo, Duty, Keeps, Trigger, Citation string
+}
+
+// ExportLimit forbids or restricts exports to some destinations.
+type ExportLimit struct {
+	Citation, Condition, Verified string
+	Destinations                  []source.Text // codes or groups
 }
 
 // MechanismFact is one way in which a law lets data leave.

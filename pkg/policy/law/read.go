@@ -3,15 +3,21 @@ package law
 import (
 	"slices"
 
+	"golang.org/x/text/language"
+
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
+	"github.com/domicile-dev/domicile/pkg/policy/source"
 )
 
 var (
 	duties     = []string{"required", "conditional", "recommended", "none", "unclear"}
+	keeps      = []string{"copy", "only"}
+	classes    = []string{"message", "metadata", "profile", "relation", "contacts", "payment", "biometric", "minors"}
+	statuses   = []string{"in_force", "not_law"}
 	verified   = []string{"published_page", "mixed", "knowledge"}
 	confidence = []string{"high", "medium", "low"}
 )
@@ -45,21 +51,20 @@ func (r reader) law(l *Law, root *form.Object) {
 		return
 	}
 	l.Title, l.TitleZh = spec.Text("title", true), spec.Text("titleZh", false)
-	l.Status, l.Citation, l.Effective = spec.Text("status", false), spec.Text("citation", false), spec.Text("effective", false)
+	r.titles(l, spec)
+	l.NotLaw = spec.Choice("status", false, statuses...) == "not_law"
+	l.Citation, l.Effective = spec.Text("citation", false), spec.Text("effective", false)
 	r.territory(l, spec)
-	if o := spec.Object("localisation", true); o != nil {
-		l.Localisation = Localisation{
-			Duty: o.Choice("duty", true, duties...), Scope: o.Text("scope", false), Trigger: o.Text("trigger", false),
-			Citation: o.Text("citation", false), Verified: o.Choice("verified", false, verified...),
-		}
-		l.Duty = l.Localisation.Duty
-		o.Done()
-	}
+	r.localisation(l, spec)
 	for _, n := range spec.Items("articles", false, true) {
 		r.article(l, n)
 	}
 	for _, n := range spec.Items("mechanisms", false, true) {
 		r.mechanism(l, n)
+	}
+	l.FreeFlow = r.fact(spec, "freeFlow", "text")
+	for _, n := range spec.Items("exportLimits", false, true) {
+		r.exportLimit(l, n)
 	}
 	r.deadlines(l, spec)
 	l.Retention, l.LawfulAccess = r.fact(spec, "retention", "duty"), r.fact(spec, "lawfulAccess", "text")
@@ -71,6 +76,97 @@ func (r reader) law(l *Law, root *form.Object) {
 		o.Done()
 	}
 	spec.Done()
+}
+
+// titles reads the titles in languages other than English and simplified Chinese,
+// which have fields of their own.
+func (r reader) titles(l *Law, spec *form.Object) {
+	seen := map[string]source.Pos{}
+	for _, n := range spec.Items("titlesLocal", false, true) {
+		o := r.Object(n, "local title")
+		if o == nil {
+			continue
+		}
+		t := LocalTitle{Title: o.Text("title", true)}
+		v := o.Need("lang")
+		o.Done()
+		if v == nil {
+			continue
+		}
+		if t.Lang = r.language(v); t.Lang == "" {
+			continue
+		}
+		if first, found := seen[t.Lang]; found {
+			r.Twice(v, lang.T("the title in %q", t.Lang), first)
+			continue
+		}
+		seen[t.Lang] = r.Pos(v)
+		l.TitlesLocal = append(l.TitlesLocal, t)
+	}
+}
+
+func (r reader) language(n *yamlpos.Node) string {
+	s, ok := r.Word(n, "lang")
+	if !ok {
+		return ""
+	}
+	tag, err := language.Parse(s)
+	if err != nil || tag.String() != s {
+		fix := lang.T("write a tag of BCP 47, as in ar, pt-BR, zh-Hant")
+		if err == nil {
+			fix = lang.T("write %q", tag)
+		}
+		r.Fail(n, codes.Word, fix, lang.T("lang is %q, which is no language tag in its canonical form", s))
+		return ""
+	}
+	base, _ := tag.Base()
+	script, _ := tag.Script()
+	if base.String() == "en" || base.String() == "zh" && script.String() != "Hant" {
+		r.Fail(n, codes.Misplaced, lang.T("write the title into title or titleZh"), lang.T("lang is %q, whose title has a field of its own", s))
+		return ""
+	}
+	return s
+}
+
+func (r reader) localisation(l *Law, spec *form.Object) {
+	o := spec.Object("localisation", true)
+	if o == nil {
+		return
+	}
+	x := Localisation{
+		Duty: o.Choice("duty", true, duties...), Keeps: r.keeps(o), Scope: o.Text("scope", false), Trigger: o.Text("trigger", false),
+		Citation: o.Text("citation", false), Verified: o.Choice("verified", false, verified...),
+	}
+	if c := o.Object("classes", false); c != nil {
+		x.Classes = map[string]string{}
+		for _, name := range classes {
+			if level := c.Choice(name, false, duties...); level != "" {
+				x.Classes[name] = level
+			}
+		}
+		c.Done()
+	}
+	for _, n := range o.Items("variants", false, true) {
+		if v := r.Object(n, "variant"); v != nil {
+			x.Variants = append(x.Variants, Variant{
+				AppliesTo: v.Text("appliesTo", true), Duty: v.Choice("duty", true, duties...), Keeps: r.keeps(v),
+				Trigger: v.Text("trigger", false), Citation: v.Text("citation", true),
+			})
+			v.Done()
+		}
+	}
+	o.Done()
+	l.Localisation, l.Duty = x, x.Duty
+}
+
+// keeps reads what must be in the country; without a duty nothing must.
+func (r reader) keeps(o *form.Object) string {
+	s := o.Choice("keeps", false, keeps...)
+	if duty := o.Node.Get("duty"); s != "" && duty != nil && duty.Value != "required" && duty.Value != "conditional" {
+		r.Fail(o.Node.Get("keeps"), codes.Misplaced, lang.T("remove it, or write the duty that the law imposes"),
+			lang.T("keeps is %q, but the duty is %q: nothing must be kept in the country", s, duty.Value))
+	}
+	return s
 }
 
 func (r reader) territory(l *Law, spec *form.Object) {
@@ -132,6 +228,17 @@ func (r reader) mechanism(l *Law, n *yamlpos.Node) {
 			l.Adequate = appendNew(l.Adequate, d.Value)
 		}
 	}
+}
+
+func (r reader) exportLimit(l *Law, n *yamlpos.Node) {
+	o := r.Object(n, "export limit")
+	if o == nil {
+		return
+	}
+	x := ExportLimit{Citation: o.Text("citation", true), Condition: o.Text("condition", true), Verified: o.Choice("verified", true, verified...)}
+	x.Destinations = r.Placed(o.Texts("destinations", true, false, r.code(place.Any)))
+	o.Done()
+	l.ExportLimits = append(l.ExportLimits, x)
 }
 
 func appendNew(list []string, x string) []string {

@@ -55,10 +55,11 @@ var lookalikes = map[rune]rune{
 }
 
 // IsSpecial tells whether s has the form of a special territory: a country, a
-// hyphen and its own letters, as in US-CA and AE-DIFC.
+// hyphen and its own letters, as in US-CA and AE-DIFC. Longer names, as in
+// GB-ADEQUATE, are free for groups.
 func IsSpecial(s string) bool {
 	country, rest, ok := strings.Cut(s, "-")
-	if !ok || countries[country] == "" || len(rest) == 0 || len(rest) > 8 {
+	if !ok || countries[country] == "" || len(rest) == 0 || len(rest) > 6 {
 		return false
 	}
 	return isCapitals(rest)
