@@ -19,6 +19,7 @@ type plan struct {
 	etcdPeer    string
 	admin, xds  string
 	regions     []regionPlan
+	today       map[string]string // service → host:port of the backends before Domicile
 	issuers     []issuer
 }
 
@@ -44,6 +45,7 @@ func makePlan(d *policy.Deployment, sockets string, take func() (string, error))
 	p := &plan{
 		trustDomain: cmp.Or(d.TrustDomain, topology.TrustDomain),
 		etcdClient:  port(), etcdPeer: port(), admin: port(), xds: port(),
+		today: map[string]string{},
 	}
 	for i, r := range d.Regions {
 		rp := regionPlan{
@@ -58,6 +60,9 @@ func makePlan(d *policy.Deployment, sockets string, take func() (string, error))
 			rp.backends[service] = port()
 		}
 		p.regions = append(p.regions, rp)
+	}
+	for _, service := range slices.Sorted(maps.Keys(d.Today)) {
+		p.today[service] = port()
 	}
 	for _, i := range d.Issuers {
 		out := issuer{Issuer: i.Issuer, HomeClaim: i.HomeClaim}
@@ -77,6 +82,12 @@ func makePlan(d *policy.Deployment, sockets string, take func() (string, error))
 func (p *plan) overlay(jwks []byte) *topology.Overlay {
 	o := &topology.Overlay{
 		TrustDomain: p.trustDomain, JWKS: string(jwks), Expose: true, Regions: map[string]topology.RegionOverlay{},
+	}
+	for service, addr := range p.today {
+		if o.Today == nil {
+			o.Today = map[string][]string{}
+		}
+		o.Today[service] = []string{addr}
 	}
 	for _, r := range p.regions {
 		ro := topology.RegionOverlay{
@@ -106,6 +117,12 @@ func (p *plan) ready(caFile string) *Ready {
 			rr.Backends[service] = ReadyBackend{Address: addr}
 		}
 		out.Regions[r.name] = rr
+	}
+	for service, addr := range p.today {
+		if out.Today == nil {
+			out.Today = map[string]ReadyBackend{}
+		}
+		out.Today[service] = ReadyBackend{Address: addr}
 	}
 	return out
 }

@@ -16,7 +16,10 @@ type Ready struct {
 	Etcd    []string               `json:"etcd"`    // client URLs
 	Console *string                `json:"console"` // URL; null while there is no console
 	Regions map[string]ReadyRegion `json:"regions"`
-	PIDs    struct {
+	// Today holds the stand-ins, by service, for the backends before Domicile; absent
+	// where the deployment has no today:.
+	Today map[string]ReadyBackend `json:"today,omitempty"`
+	PIDs  struct {
 		Control int `json:"control"`
 		Etcd    int `json:"etcd"`
 	} `json:"pids"`

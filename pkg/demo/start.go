@@ -80,6 +80,15 @@ func (d *demo) startAll(ready *Ready) error {
 		return err
 	}
 	ready.PIDs.Etcd, ready.PIDs.Control = etcd.PID, control.PID
+	// Before Domicile nobody asked where a user is at home: without agent and egress.
+	for service, addr := range d.today {
+		backend, err := d.sup.Start("today-"+fileName(service), d.self, "demo-backend", "--region", "today", "--listen", addr,
+			"--key", d.place.path(fileUsersKey))
+		if err != nil {
+			return err
+		}
+		ready.Today[service] = ReadyBackend{Address: addr, PID: backend.PID}
+	}
 	for _, r := range d.regions {
 		rr := ready.Regions[r.name]
 		if err := d.startRegion(r, &rr); err != nil {
@@ -144,6 +153,9 @@ func (d *demo) probes() []probe {
 		for service, addr := range r.backends {
 			out = append(out, probe{r.name + "-" + service, listens(addr)})
 		}
+	}
+	for service, addr := range d.today {
+		out = append(out, probe{"today-" + service, listens(addr)})
 	}
 	return append(out, probe{"each Envoy's configuration", d.synced})
 }
