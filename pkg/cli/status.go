@@ -110,7 +110,11 @@ func (a *app) statusText(w io.Writer, s api.Status) {
 			fmt.Fprintf(w, "         %s\n", show.Line(p.Message))
 		}
 		if p.NextBoundary != nil {
-			fmt.Fprintf(w, "         next transfer or group change: %s\n", p.NextBoundary.UTC().Format(time.RFC3339))
+			fmt.Fprintf(w, "         next end of a transfer or observation, or group change: %s\n", p.NextBoundary.UTC().Format(time.RFC3339))
+		}
+		for _, n := range p.NotEnforced {
+			fmt.Fprintf(w, "!        %s is NOT ENFORCED until %s (%s left): what its policy refuses passes to today's backends\n",
+				show.Line(n.Home), n.Until.UTC().Format(time.RFC3339), show.Duration(max(0, n.Until.Sub(a.Now())).Truncate(time.Hour)))
 		}
 	} else {
 		fmt.Fprintln(w, "policy   none in force: everything is refused")

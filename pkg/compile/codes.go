@@ -38,6 +38,9 @@ const (
 	CodeReviewAhead   = "DP3103"
 	CodeNotInForce    = "DP3110" // warning: a law file whose law is a bill
 	CodeExportLimit   = "DP3111" // warning: a transfer to where a law limits exports
+	CodeNotEnforced   = "DP3120" // warning: under observation
+	CodeObserveEnds   = "DP3121" // warning: observation ends within 30 days
+	CodeObserved      = "DP3122" // warning: observation has ended
 	CodeUnknownRegion = "DP4101" // error
 	CodeRegionCountry = "DP4103" // error: a region's country is not a country code
 	CodeNoBackend     = "DP4104" // warning
@@ -46,6 +49,7 @@ const (
 	CodeSharedAddress = "DP4108" // warning: one address in two regions
 	CodeOpenShadows   = "DP4109" // error: a class that needs no token takes the requests of one that does
 	CodeOddIssuer     = "DP4110" // error: an issuer that no header can carry
+	CodeNoToday       = "DP4111" // error: observation without a backend of today
 	CodeInternal      = "DP9101" // error
 )
 
@@ -90,6 +94,9 @@ var codeInfos = []policy.CodeInfo{
 	{Code: CodeReviewAhead, Title: lang.T("a review in the future"), Page: lang.T("review.last says when the jurisdiction was last reviewed. A date that has not come anywhere on earth records no review, and would put off the next one.")},
 	{Code: CodeNotInForce, Title: lang.T("a law that is not in force"), Page: lang.T("The law file holds a bill, or a law that does not apply yet (status: not_law), so that its progress can be followed. Nothing follows from it, and citing it as the reason of a rule would be wrong.")},
 	{Code: CodeExportLimit, Title: lang.T("a destination to which a law limits exports"), Page: lang.T("A law file of the jurisdiction names destinations to which data may not be exported, or only within limits. Whether they reach a transfer depends on the kind of data, its volume and the recipient, which policy files do not say: look at the condition that is cited. Warning only.")},
+	{Code: CodeNotEnforced, Title: lang.T("a policy that is not enforced"), Page: lang.T("enforcement: observe lets pass to today's backends, and counts, what the policy refuses. Until its date nothing keeps this home's data where the policy says. It is for adopting Domicile; compare the counts (domicile plan --observed) and enforce.")},
+	{Code: CodeObserveEnds, Title: lang.T("an observation ends within 30 days"), Page: lang.T("At the instant of observeUntil the policy is enforced, on all replicas at once: what passed until then is refused, and the sessions that it opened are closed. Look at what passes now.")},
+	{Code: CodeObserved, Title: lang.T("an observation that has ended"), Page: lang.T("observeUntil has passed, so the policy is enforced. The file still says observe; write enforce, lest somebody believe it.")},
 	{Code: CodeUnknownRegion, Title: lang.T("an unknown region"), Page: lang.T("Regions are defined in deployment.yaml. The fix names the nearest one.")},
 	{Code: CodeRegionCountry, Title: lang.T("a region whose country is no country"), Page: lang.T("A region lies in exactly one country; borders are judged by it.")},
 	{Code: CodeNoBackend, Title: lang.T("a serving region without a backend"), Page: lang.T("The region may serve the class but has no backend for its service: requests are refused as no-backend.")},
@@ -98,6 +105,7 @@ var codeInfos = []policy.CodeInfo{
 	{Code: CodeSharedAddress, Title: lang.T("one address in two regions"), Page: lang.T("A backend's address is dialled from its own region only, so two regions with networks of their own may both use it. In one network it is one machine, and it cannot lie in two places.")},
 	{Code: CodeOpenShadows, Title: lang.T("a class that needs no token takes the requests of one that does"), Page: lang.T("The first match wins. A route of subject none or host that covers a later route of subject caller or path.user serves those requests without asking whose they are. Put it after them, or make its match narrower.")},
 	{Code: CodeOddIssuer, Title: lang.T("an issuer with characters that no header carries"), Page: lang.T("The issuer of a verified token travels in a header from one of Envoy's decisions to the next. Spaces, control characters and letters beyond ASCII do not.")},
+	{Code: CodeNoToday, Title: lang.T("observation without a backend of today"), Page: lang.T("What the policy of a home under observation refuses goes to the backends that served before Domicile: today: of the deployment, by service. Every service that a caller's request can ask for needs one.")},
 	{Code: CodeInternal, Title: lang.T("a bug of Domicile"), Page: lang.T("Compiling ended in a bug. Nothing was applied. Please report it together with the files.")},
 }
 

@@ -17,12 +17,15 @@ type Result struct {
 	Table    *residency.Table
 	Topology *topology.Topology
 	// NextBoundary is the next instant at which the same set would compile to
-	// another table: a transfer ends, or a group that a border or a transfer
+	// another table: a transfer or an observation ends, or a group that a border or a transfer
 	// depends on gains or loses a member. Zero: none.
 	NextBoundary time.Time
 	// Places holds where each rule stands, by {home, class}. It explains; it is
 	// no part of any digest.
 	Places map[[2]string]policy.Pos
+	// Observed lists the homes under observation, sorted. When it ends is no part of
+	// any digest: the table of today says only that it has not.
+	Observed []Observation
 }
 
 // builder is the state that the passes share.
@@ -43,6 +46,7 @@ type builder struct {
 	spec      residency.Spec
 	topo      topology.Topology
 	places    map[[2]string]policy.Pos
+	observed  []Observation
 }
 
 // Compile judges the set as of at and compiles it. The problems are sorted; the
@@ -67,11 +71,14 @@ func Compile(set *policy.Set, at time.Time) (*Result, []policy.Problem) {
 		b.compileRegions,
 		b.compileRoutes,
 		b.compileIssuers,
+		b.compileToday,
 		b.checkAddresses,
 		b.checkShadows,
 		func() { b.eachJurisdiction(b.checkLaws) },
 		func() { b.eachJurisdiction(b.compileTransfers) },
 		func() { b.eachJurisdiction(b.compileRules) },
+		b.brake,
+		func() { b.eachJurisdiction(b.observe) },
 		b.reportGaps,
 		b.reportUnused,
 		func() { b.eachJurisdiction(b.checkReach) },
@@ -101,7 +108,7 @@ func (b *builder) finish() (*Result, []policy.Problem) {
 	if table == nil || b.failed() {
 		return nil, b.problems
 	}
-	return &Result{Table: table, Topology: &b.topo, NextBoundary: b.boundary, Places: b.places}, b.problems
+	return &Result{Table: table, Topology: &b.topo, NextBoundary: b.boundary, Places: b.places, Observed: b.observed}, b.problems
 }
 
 func compareProblems(x, y policy.Problem) int {

@@ -509,7 +509,7 @@ func TestMetricsFollow(t *testing.T) {
 		delete(got, "domicile_compile_seconds")
 		want := map[string]float64{
 			"domicile_policy_sequence": 1, "domicile_policy_age_seconds": 60, "domicile_policy_refused_total": 1,
-			"domicile_policy_head_refused": 1, "domicile_leaks_found_total": 1,
+			"domicile_policy_head_refused": 1, "domicile_leaks_found_total": 1, "domicile_observed_homes": 0,
 			"domicile_store_connected": 0, "domicile_store_disconnected_seconds": 60,
 		}
 		if d := cmp.Diff(want, got); d != "" {

@@ -48,6 +48,13 @@ func newMetrics(r prometheus.Registerer, c *Controller) *metrics {
 			}
 			return 0
 		}),
+		gauge("domicile_observed_homes", "Homes under observation: what their policies refuse passes to today's backends. 0 where every policy is enforced.", func(p *PolicyStatus, _ StoreStatus) float64 {
+			if p == nil {
+				return 0
+			}
+			return float64(len(p.NotEnforced))
+		}),
+		observedUntil{c},
 		gauge("domicile_store_connected", "1 while the policy store answers.", func(_ *PolicyStatus, s StoreStatus) float64 {
 			if s.Connected {
 				return 1
@@ -62,4 +69,22 @@ func newMetrics(r prometheus.Registerer, c *Controller) *metrics {
 		}),
 	)
 	return m
+}
+
+// observedUntil tells, for each home under observation, when that ends.
+type observedUntil struct{ c *Controller }
+
+var observeUntil = prometheus.NewDesc("domicile_observe_until_timestamp_seconds",
+	"When the observation of a home ends and its policy is enforced.", []string{"home"}, nil)
+
+func (observedUntil) Describe(out chan<- *prometheus.Desc) { out <- observeUntil }
+
+func (o observedUntil) Collect(out chan<- prometheus.Metric) {
+	p, _, _ := o.c.status.read()
+	if p == nil {
+		return
+	}
+	for _, n := range p.NotEnforced {
+		out <- prometheus.MustNewConstMetric(observeUntil, prometheus.GaugeValue, float64(n.Until.Unix()), n.Home)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/compile"
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
@@ -18,12 +19,13 @@ import (
 	"github.com/domicile-dev/domicile/pkg/xds"
 )
 
-// The loop is tested on policies in a language of three lines, so that a test
+// The loop is tested on policies in a language of four lines, so that a test
 // can ask for each way in which a policy goes wrong; package release has tests
 // of its own, and TestRealPolicies runs both together.
 //
 //	serve HOME REGION…        the home's messages are served there
 //	until HOME TIME           at that instant its transfer lapses
+//	observe HOME TIME         its refusals pass until that instant
 //	error TEXT | leak | panic what the compiler is to do
 //
 // Regions "eu" and "sa" exist, and whatever "region NAME" adds.
@@ -47,17 +49,22 @@ func buildText(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
 		Routes:  []residency.Route{{Class: "message", Match: residency.Match{PathPrefix: "/v1/messages"}, Subject: residency.SubjectCaller, Service: "message"}},
 	}
 	until := map[string]time.Time{}
+	var observed []compile.Observation
 	for line := range strings.Lines(string(text)) {
 		w := strings.Fields(line)
 		switch w[0] {
 		case "serve":
 			spec.Rules = append(spec.Rules, residency.Rule{Home: w[1], Class: "message", Serve: w[2:], Entry: []string{"eu", "sa"}})
-		case "until":
+		case "until", "observe":
 			t, err := time.Parse(time.RFC3339, w[2])
-			if err != nil {
+			switch {
+			case err != nil:
 				return nil, &Refusal{Error: err.Error()}
+			case w[0] == "until":
+				until[w[1]] = t
+			case at.Before(t):
+				observed, spec.Observed = append(observed, compile.Observation{Home: w[1], Until: t}), append(spec.Observed, w[1])
 			}
-			until[w[1]] = t
 		case "region":
 			spec.Regions = append(spec.Regions, residency.Region{Name: w[1], Country: "FR"})
 		case "error":
@@ -80,11 +87,16 @@ func buildText(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
 			next = u
 		}
 	}
+	for _, o := range observed {
+		if next.IsZero() || o.Until.Before(next) {
+			next = o.Until
+		}
+	}
 	table, err := residency.New(spec)
 	if err != nil {
 		return nil, &Refusal{Error: err.Error()}
 	}
-	p := &compiled{table: table, next: next, final: map[xds.Group]*xds.Snapshot{}}
+	p := &compiled{table: table, next: next, observed: observed, final: map[xds.Group]*xds.Snapshot{}}
 	for _, r := range spec.Regions {
 		p.final[gateway(r.Name)] = snapshotOf(table)
 	}

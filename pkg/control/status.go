@@ -36,8 +36,17 @@ type PolicyStatus struct {
 	// NextBoundary is the next instant at which the same bundle means something
 	// else: a transfer lapses, or a date of a group comes. Nil: none will.
 	NextBoundary *time.Time `json:"nextBoundary,omitempty"`
+	// NotEnforced lists the homes under observation: what their policies refuse
+	// passes to today's backends. Empty where every policy is enforced.
+	NotEnforced []NotEnforced `json:"notEnforced,omitempty"`
 	// Warnings are the problems that do not keep the policy from being in force.
 	Warnings []policy.Problem `json:"warnings,omitempty"`
+}
+
+// NotEnforced is a home under observation, until an instant.
+type NotEnforced struct {
+	Home  string    `json:"home"`
+	Until time.Time `json:"until"`
 }
 
 // StoreStatus tells whether the policy store answers.
@@ -110,6 +119,9 @@ func (b *board) inForce(f *inForce, isHead bool) {
 	}
 	if t := f.policy.next; !t.IsZero() {
 		p.NextBoundary = &t
+	}
+	for _, o := range f.policy.observed {
+		p.NotEnforced = append(p.NotEnforced, NotEnforced(o))
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

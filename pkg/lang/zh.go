@@ -10,5 +10,5 @@ var catalogues = []map[string]string{
 	zhHome,
 	zhLaw,
 	zhPolicy,
-	zhShow,
+	zhObserve, zhShow,
 }

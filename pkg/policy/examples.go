@@ -12,6 +12,7 @@ var examples = map[string]string{
 	kindJurisdiction + " the file.spec":     `{law: ["SA"], classes: {message: {serve: [me-riyadh], entry: [me-riyadh]}}}`,
 	kindJurisdiction + " metadata.name":     `"SA"`,
 	kindJurisdiction + " spec.law":          `["SA"]`,
+	kindJurisdiction + " spec.observeUntil": "2027-02-24",
 	kindJurisdiction + " spec.classes":      `{message: {serve: [me-riyadh], entry: [me-riyadh]}}`,
 	"review.every":                          "90d",
 	"review.last":                           "2026-11-24",

@@ -46,6 +46,7 @@ func (r *reader) deployment(root *object) {
 		}
 		a.Done()
 	}
+	d.Today = spec.Addresses("today")
 	d.ResponseHeaders = spec.Flag("responseHeaders")
 	if v := spec.Get("trustDomain"); v != nil {
 		d.TrustDomain, _ = r.Host(v, "trustDomain")
@@ -62,11 +63,6 @@ func (r *reader) notCarriedOut(spec *object) {
 	if v := spec.Node.Get("maxPolicyAge"); v != nil {
 		r.Warn(v, codes.NotCarriedOut, lang.T("watch the metric domicile_policy_age_seconds, and remove it until then"),
 			lang.T("this version does not enforce maxPolicyAge yet: proxies keep serving an old policy"))
-	}
-	spec.Addresses("today")
-	if v := spec.Node.Get("today"); v != nil {
-		r.Warn(v, codes.NotCarriedOut, lang.T("remove it until then"),
-			lang.T("this version does not use today yet: without observe, no request goes to the backends of today"))
 	}
 }
 

@@ -71,13 +71,14 @@ func (r *reader) enforcement(j *Jurisdiction, spec *object) {
 	if e := spec.Choice("enforcement", false, "enforce", "observe"); e != "" {
 		j.Enforcement = e
 	}
-	spec.Date("observeUntil", false)
-	switch until := spec.Node.Get("observeUntil"); {
-	case j.Enforcement != "observe" && until != nil:
-		r.Fail(until, codes.Observe, lang.T("remove it"), lang.T("observeUntil goes with observe, which is not available yet in this version: policies are always enforced"))
-	case j.Enforcement == "observe":
-		r.Fail(spec.Node.Get("enforcement"), codes.Observe, lang.T("write enforce, or leave the jurisdiction out until it is to be enforced"),
-			lang.T("observe is not available yet in this version: policies are always enforced"))
+	observed := j.Enforcement == "observe"
+	until := spec.Date("observeUntil", observed)
+	switch at := spec.Node.Get("observeUntil"); {
+	case observed:
+		j.ObserveUntil = until
+	case at != nil:
+		r.Fail(at, codes.Observe, lang.T("remove it, or write enforcement: observe"),
+			lang.T("observeUntil goes with enforcement: observe, and this policy is enforced"))
 	}
 }
 

@@ -50,18 +50,26 @@ type Explanation struct {
 	// Rule is null where no rule decided: a default denial.
 	Rule *Rule `json:"rule"`
 	// Open lists the class's routes that do not ask who is calling.
-	Open   []Open  `json:"open"`
-	Basis  []Basis `json:"basis"`
-	Policy string  `json:"policy"` // the table's digest
-	Bundle string  `json:"bundle"`
+	Open  []Open  `json:"open"`
+	Basis []Basis `json:"basis"`
+	// NotEnforced says that the home is under observation; null where it is not.
+	NotEnforced *NotEnforced `json:"notEnforced"`
+	Policy      string       `json:"policy"` // the table's digest
+	Bundle      string       `json:"bundle"`
 
-	open        *Open // the answer, where no route of the class asks who is calling
-	status      int
-	title       string
-	whenDown    string
-	cache       *residency.Cache
-	maxAge      time.Duration
-	enforcement string
+	open     *Open // the answer, where no route of the class asks who is calling
+	status   int
+	title    string
+	whenDown string
+	cache    *residency.Cache
+	maxAge   time.Duration
+}
+
+// NotEnforced is the observation of a home.
+type NotEnforced struct {
+	Until string `json:"until"` // a date, or an instant (RFC 3339)
+	// Passes tells that the request, though refused, goes to today's backend.
+	Passes bool `json:"passes"`
 }
 
 // Explain asks the policy and gathers the reasons. A question without an entry
@@ -79,9 +87,13 @@ func Explain(p Policy, q residency.Query, version string) *Explanation {
 	if q.Entry == "" {
 		q.Entry = firstEntry(p.Table, q)
 	}
+	if regions := p.Table.Regions(); q.Entry == "" && p.Table.Observed(q.Home) && len(regions) > 0 {
+		q.Entry = regions[0].Name // what is refused everywhere passes at each
+	}
 	d := p.Table.Decide(q)
 	e.Allowed, e.Reason, e.Region, e.Serve, e.Entry = d.Allowed(), string(d.Reason), d.Region, orEmpty(d.Serve), q.Entry
 	e.status, e.title = d.Reason.Status(), d.Reason.Title()
+	e.observe(p, d.Passes())
 	if d.Rule == nil {
 		return e
 	}
@@ -90,6 +102,19 @@ func Explain(p Policy, q residency.Query, version string) *Explanation {
 		e.whenDown = whenDown(p.Table, q, d)
 	}
 	return e
+}
+
+// observe notes that the home is under observation.
+func (e *Explanation) observe(p Policy, passes bool) {
+	j := p.Set.Jurisdictions[e.Home]
+	if j == nil || !p.Table.Observed(e.Home) {
+		return
+	}
+	until := j.ObserveUntil.UTC()
+	e.NotEnforced = &NotEnforced{until.Format(time.RFC3339), passes}
+	if until.Equal(until.Truncate(24 * time.Hour)) {
+		e.NotEnforced.Until = until.Format(time.DateOnly)
+	}
 }
 
 // because notes the rule that decided, and what stands behind it.
@@ -103,7 +128,7 @@ func (e *Explanation) because(p Policy, r *residency.Rule) {
 		e.Rule = &Rule{p.Shown(at.File), at.Line}
 	}
 	if j := p.Set.Jurisdictions[e.Home]; j != nil {
-		e.Basis, e.enforcement = basisOf(p.Set, j, e.Class), j.Enforcement
+		e.Basis = basisOf(p.Set, j, e.Class)
 	}
 }
 
@@ -214,8 +239,8 @@ func (e *Explanation) Text(w io.Writer) {
 			row("basis", "%s", b.ID)
 		}
 	}
-	if e.enforcement == "observe" {
-		row("mode", "observe: NOT ENFORCED")
+	if e.NotEnforced != nil {
+		row("mode", "observe until %s: NOT ENFORCED", e.NotEnforced.Until)
 	}
 	row("policy", "table %s", e.Policy)
 	row("", "bundle %s", e.Bundle)
@@ -229,6 +254,9 @@ func (e *Explanation) head(w io.Writer) {
 		fmt.Fprintf(w, "%s\n\n", show.Line(e.open.headline(e.Home, e.Class)))
 	case e.Allowed:
 		fmt.Fprintf(w, "ALLOWED  %s is served by %s, through %s.\n\n", who, e.Region, e.Entry)
+	case e.NotEnforced != nil && e.NotEnforced.Passes:
+		fmt.Fprintf(w, "NOT ENFORCED  %s would be refused (%d %s: %s); it passes to today's backend until %s.\n\n",
+			who, e.status, e.Reason, e.title, e.NotEnforced.Until)
 	default:
 		fmt.Fprintf(w, "DENIED  %s is refused with %d %s: %s.\n\n", who, e.status, e.Reason, e.title)
 	}

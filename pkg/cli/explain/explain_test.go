@@ -16,7 +16,7 @@ func ask(t *testing.T, q residency.Query) *Explanation {
 	t.Helper()
 	table, err := residency.New(residency.Spec{
 		Regions: []residency.Region{{Name: "a", Country: "AA"}, {Name: "b", Country: "AA"}, {Name: "c", Country: "CC"}},
-		Routes:  []residency.Route{{Class: "m", Match: residency.Match{Path: "/m"}, Subject: residency.SubjectCaller, Service: "m"}},
+		Routes:  []residency.Route{{Class: "m", Match: residency.Match{Path: "/m"}, Subject: residency.SubjectCaller, Service: "m", Carries: []string{"m", "unruled"}}},
 		Rules: []residency.Rule{
 			{
 				Home: "AA", Class: "m", Serve: []string{"a", "b"}, Entry: []string{"b", "c"}, MaxAge: 90 * time.Minute,
@@ -24,6 +24,7 @@ func ask(t *testing.T, q residency.Query) *Explanation {
 			},
 			{Home: "BB", Class: "m", Serve: []string{}, Entry: []string{}},
 		},
+		Observed: []string{"AA"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +38,7 @@ func ask(t *testing.T, q residency.Query) *Explanation {
 			Laws: map[string]*law.Law{"AA": {Articles: map[string]law.Article{"art-1": {Citation: "Art. 1"}}}},
 			Jurisdictions: map[string]*policy.Jurisdiction{
 				"AA": {
-					Laws: []policy.Text{text("AA")}, Enforcement: "observe",
+					Laws: []policy.Text{text("AA")}, Enforcement: "observe", ObserveUntil: time.Date(2027, 2, 24, 0, 0, 0, 0, time.UTC),
 					Rules: map[string]*policy.Rule{"m": {Basis: []policy.Text{text("chosen"), text("art-1"), text("art-9")}}},
 				},
 				"BB": {},
@@ -94,12 +95,22 @@ func TestText(t *testing.T) {
   basis    chosen by the operator
   basis    art-1: Art. 1 (as the author cited it)
   basis    art-9
-  mode     observe: NOT ENFORCED
+  mode     observe until 2027-02-24: NOT ENFORCED
   policy   table ` + e.Policy + `
            bundle sha256:b
 `
 	if d := cmp.Diff(want, b.String()); d != "" {
 		t.Error(d)
+	}
+	for _, entry := range []string{"a", ""} { // without an entry, at any
+		b.Reset()
+		e = ask(t, residency.Query{Home: "AA", Class: "unruled", Entry: entry})
+		e.Text(&b)
+		const passes = "NOT ENFORCED  unruled data of users at home in AA would be refused (403 no-rule: the home has no rule for this data class); " +
+			"it passes to today's backend until 2027-02-24.\n"
+		if !strings.HasPrefix(b.String(), passes) || e.Allowed || e.Reason != "no-rule" || !e.NotEnforced.Passes {
+			t.Errorf("at %q: %+v\n%s", entry, e, b.String())
+		}
 	}
 	b.Reset()
 	ask(t, residency.Query{Home: "\x1b[2J", Class: "m", Entry: "a"}).Text(&b)

@@ -45,7 +45,7 @@ const (
 	TooManyProblems = "DP1099" // there are more problems than are shown
 	HomeTwice       = "DP2001" // one home in two files
 	LawTwice        = "DP2002" // one law defined twice
-	Observe         = "DP2003" // observe is not available yet
+	Observe         = "DP2003" // observeUntil without observe
 	UnknownClass    = "DP2004" // a class that the deployment does not define
 	NoDeployment    = "DP2005" // no deployment
 	GroupTwice      = "DP2006" // one group defined twice
@@ -100,7 +100,7 @@ var infos = []Info{
 	{TooManyProblems, lang.T("there are more problems than are shown"), lang.T("One run reports at most 1,000 problems. Mend these first.")},
 	{HomeTwice, lang.T("one home in two files"), lang.T("All rules of a home stand in one file, so that whoever reads it has read them all.")},
 	{LawTwice, lang.T("one law defined twice"), lang.T("The library in the binary, or another file, already describes this law, and differently. A copy identical to the shipped one is accepted; a different one is not, because a citation must mean one text.")},
-	{Observe, lang.T("observe is not available yet"), lang.T("This version enforces every policy. It refuses enforcement: observe, and observeUntil, rather than accept the word and enforce all the same, or worse, not enforce.")},
+	{Observe, lang.T("observeUntil without observe"), lang.T("observeUntil is the date at which enforcement: observe ends. Beside enforcement: enforce it would say that the policy is not enforced, and it is.")},
 	{UnknownClass, lang.T("a class that the deployment does not define"), lang.T("Classes are defined by the routes of deployment.yaml (class, and carries). A rule, transfer or test for another class would never apply.")},
 	{NoDeployment, lang.T("no deployment"), lang.T("A policy directory needs deployment.yaml: it says which regions, classes and issuers there are.")},
 	{GroupTwice, lang.T("one group defined twice"), lang.T("A group has one list of members. One that equals the shipped one is accepted; define others under names of their own.")},
