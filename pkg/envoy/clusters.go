@@ -51,6 +51,7 @@ type destination struct {
 	regions []string
 	today   bool // to where the service was served before Domicile, not to any region
 	proto   protocol
+	counted string // name under which what gets there counts; "" for none
 }
 
 // name is the cluster's name and the identity of the destination:

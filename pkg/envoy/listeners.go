@@ -197,13 +197,17 @@ func (t *translation) liveCluster(owner string, r residency.Route, d destination
 // that need no agent pay nothing for it, and holds nothing of the policy.
 func (t *translation) guardCluster(r residency.Route, target string, d destination) string {
 	name := strings.Join([]string{"guard", streamID(r, t, d), target}, "/")
+	if d.counted != "" {
+		name += "/" + strings.ReplaceAll(d.counted, ".", "/") // dots would part the listener's own metrics
+	}
 	if _, done := t.inner[name]; done {
 		return name
 	}
 	t.addCluster(t.internalCluster(name, d.proto))
 	route := &routev3.Route{
-		Match:    anyPath(),
-		Metadata: t.explain(residency.RegionUnavailable, r.Class, ""),
+		Match:      anyPath(),
+		StatPrefix: d.counted,
+		Metadata:   t.explain(residency.RegionUnavailable, r.Class, ""),
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: target},
 			Timeout:          durationpb.New(0), // the outer route has one

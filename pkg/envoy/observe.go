@@ -14,14 +14,9 @@ import (
 )
 
 // observedHeader tells, where the deployment shows its headers, for what reason
-// the request would have been refused.
+// the request would have been refused. An answer that has x-domicile-reason beside
+// it was refused all the same: by the agent, or because today's backend is down.
 const observedHeader = "x-domicile-observed"
-
-// today is where the requests of observed homes go that would be refused: the
-// backends that served the service before Domicile.
-func today(service string, p protocol) destination {
-	return destination{service: service, today: true, proto: p}
-}
 
 // observed is the route of a refusal that passes, from this entry straight to
 // today's backend. It is nil where the service has none: then the refusal stands.
@@ -29,8 +24,9 @@ func (t *translation) observed(m *routev3.RouteMatch, r residency.Route, home st
 	if len(t.Topology.Today[r.Service]) == 0 {
 		return nil
 	}
-	route := t.way(m, r, home, home, today(r.Service, protocolOf(r)))
-	route.StatPrefix = counted.Route(home, r.Class, why)
+	route := t.way(m, r, home, home, destination{
+		service: r.Service, today: true, proto: protocolOf(r), counted: counted.Route(home, r.Class, why),
+	})
 	if t.Topology.Expose {
 		route.ResponseHeadersToAdd = []*corev3.HeaderValueOption{setHeader(observedHeader, string(why)), setHeader(homeHeader, home)}
 	}

@@ -383,7 +383,9 @@ func (t *translation) way(m *routev3.RouteMatch, r residency.Route, owner, home 
 		// region could.
 		Metadata: t.explain(residency.RegionUnavailable, r.Class, subjectHome(r, home)),
 	}
-	if r.Subject == residency.SubjectUser {
+	if r.Subject != residency.SubjectUser {
+		route.StatPrefix = d.counted
+	} else { // what the agent refuses does not count
 		cluster = t.guardCluster(r, cluster, d)
 		route.RequestHeadersToAdd = []*corev3.HeaderValueOption{setHeader(policyHeader, t.digest())}
 	}

@@ -50,6 +50,8 @@ type ready struct {
 		}
 		PIDs struct{ Envoy, Agent int }
 	}
+	// Today holds the stand-ins for the backends before Domicile, by service.
+	Today  map[string]struct{ Address string }
 	PIDs   struct{ Control, Etcd int }
 	CAFile string
 }
@@ -199,14 +201,24 @@ func (l *lab) token(t testing.TB, user, home string) string {
 	return l.tokens[user+"@"+home]
 }
 
-// counted asks every backend what reached it: region → user/class → requests.
+// counted asks every backend what reached it: region → user/class → requests. Those
+// of today count as the region "today".
 func (l *lab) counted(t testing.TB) map[string]map[string]int {
 	t.Helper()
-	out := map[string]map[string]int{}
+	backends := map[string][]string{}
 	for name, region := range l.ready.Regions {
-		out[name] = map[string]int{}
 		for _, b := range region.Backends {
-			resp, err := http.Get("http://" + b.Address + "/__stats")
+			backends[name] = append(backends[name], b.Address)
+		}
+	}
+	for _, b := range l.ready.Today {
+		backends["today"] = append(backends["today"], b.Address)
+	}
+	out := map[string]map[string]int{}
+	for name, addresses := range backends {
+		out[name] = map[string]int{}
+		for _, address := range addresses {
+			resp, err := http.Get("http://" + address + "/__stats")
 			if err != nil {
 				continue // killed on purpose: it counts nothing
 			}

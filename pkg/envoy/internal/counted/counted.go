@@ -25,13 +25,13 @@ func Route(home, class string, why residency.Reason) string {
 // Tags make labels of the parts of a name.
 func Tags() *metricsv3.StatsConfig {
 	const part = `[^.]+`
-	before := `^vhost\.` + part + `\.route\.` + prefix
+	before := `^vhost\.` + part + `\.route\.` + prefix + `\.`
 	out := &metricsv3.StatsConfig{}
 	for _, label := range []string{"domicile.home", "domicile.class", "domicile.reason"} {
 		out.StatsTags = append(out.StatsTags, &metricsv3.TagSpecifier{
-			TagName: label, TagValue: &metricsv3.TagSpecifier_Regex{Regex: before + `(\.(` + part + `))\.`},
+			TagName: label, TagValue: &metricsv3.TagSpecifier_Regex{Regex: before + `((` + part + `)\.)`},
 		})
-		before += `\.` + part
+		before += part + `\.`
 	}
 	return out
 }
