@@ -12,7 +12,7 @@ import (
 func TestEveryMissingFieldHasAnExample(t *testing.T) {
 	fsys := fstest.MapFS{}
 	for name, text := range map[string]string{
-		"deployment.yaml":           "kind: Deployment\nmetadata: {}\nspec: {regions: [{}], classes: [{}, {subject: none}], issuers: [{}, {jwks: {}}], directory: {}}",
+		"deployment.yaml":           "kind: Deployment\nmetadata: {}\nspec: {regions: [{}], classes: [{}, {subject: none}], issuers: [{}, {jwks: {}}], directory: {}, signers: [{}]}",
 		"jurisdictions/a.yaml":      "kind: Jurisdiction\nmetadata: {}\nspec: {review: {}, classes: {a: {session: {}, cache: {}}}, transfers: [{}]}",
 		"jurisdictions/b.yaml":      "kind: Jurisdiction\nmetadata: {}\nspec: {}",
 		"jurisdictions/c.yaml":      "kind: Jurisdiction",
@@ -22,6 +22,9 @@ func TestEveryMissingFieldHasAnExample(t *testing.T) {
 		"law/c.yaml":                "kind: Law",
 		"groups.yaml":               "kind: Groups\nspec: {groups: [{}, {name: G, members: [{}]}]}",
 		"jurisdictions/a_test.yaml": "kind: PolicyTest\nmetadata: {}\ncases: [{}]",
+		"waivers/a.yaml":            "kind: Waiver\nmetadata: {}\nspec: {}",
+		"waivers/b.yaml":            "kind: Waiver",
+		"denials.yaml":              "kind: Denials\nspec: {denials: [{}]}",
 		"b_test.yaml":               "kind: PolicyTest",
 	} {
 		fsys[name] = &fstest.MapFile{Data: []byte("apiVersion: domicile.dev/v1\n" + text + "\n")}

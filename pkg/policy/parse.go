@@ -39,6 +39,8 @@ const (
 	kindDeployment   = "Deployment"
 	kindJurisdiction = "Jurisdiction"
 	kindTest         = "PolicyTest"
+	kindWaiver       = "Waiver"
+	kindDenials      = "Denials"
 )
 
 // Parse reads a policy directory. Shipped is the library in the binary, of which
@@ -151,6 +153,8 @@ func (p *parser) loadFrom(fsys fs.FS, shipped bool) {
 		case shipped:
 		case name == "deployment.yaml":
 			p.open(fsys, name, kindDeployment, shipped)
+		case name == "denials.yaml":
+			p.open(fsys, name, kindDenials, shipped)
 		case strings.HasSuffix(name, "_test.yaml"):
 			p.open(fsys, name, kindTest, shipped)
 		default:
@@ -176,6 +180,13 @@ func (p *parser) loadFrom(fsys fs.FS, shipped bool) {
 		default:
 			p.open(fsys, name, kindJurisdiction, false)
 		}
+	}
+	for _, name := range p.list(fsys, "waivers", false) {
+		if path.Dir(name) != "waivers" || path.Ext(name) != ".yaml" {
+			p.found = append(p.found, name)
+			continue
+		}
+		p.open(fsys, name, kindWaiver, false)
 	}
 }
 
@@ -374,18 +385,23 @@ func (p *parser) read(d document) {
 		r.jurisdiction(root)
 	case kindTest:
 		r.test(root)
+	case kindWaiver:
+		r.waiver(root)
+	case kindDenials:
+		r.denials(root)
 	}
 }
 
 // check is what can be said only when every file has been read.
 func (p *parser) check() {
 	delete(p.set.Files, p.userDir)
+	p.set.sortExceptions()
 	slices.SortFunc(p.set.Tests, func(a, b *PolicyTest) int { return cmp.Compare(a.Pos.File, b.Pos.File) })
 	for _, name := range p.found {
 		if name == p.userDir || p.isKeySet(name) {
 			continue
 		}
-		fix := lang.T("move it to law/ or jurisdictions/, or rename it so that it is no YAML file")
+		fix := lang.T("move it to law/, jurisdictions/ or waivers/, or rename it so that it is no YAML file")
 		if path.Ext(name) != ".yaml" {
 			fix = lang.T("rename it to end in .yaml")
 		}

@@ -81,7 +81,7 @@ func TestT24Refused(t *testing.T) {
 	if err != nil || len(archives) == 0 {
 		t.Fatal("no archives", err)
 	}
-	warnings := []string{"home-unquoted", "jwks-missing", "stray-file", "stray-yml", "stray-in-subdirectory", "stray-directory", "not-carried-out", "review-after-end"}
+	warnings := []string{"home-unquoted", "jwks-missing", "stray-file", "stray-yml", "stray-in-subdirectory", "stray-directory", "not-carried-out", "review-after-end", "approvals-without-signers", "waiver-in-subdirectory"}
 	var got strings.Builder
 	seen := map[string]bool{}
 	for _, name := range archives {
@@ -132,8 +132,8 @@ func TestParseAcceptsValid(t *testing.T) {
 	}
 	files := slices.Sorted(maps.Keys(set.Files))
 	want := []string{
-		"deployment.yaml", "groups.yaml", "jurisdictions/sa.yaml", "jurisdictions/sa_test.yaml", "jwks.json",
-		"law/ae-difc.yaml", "law/sa.yaml",
+		"denials.yaml", "deployment.yaml", "groups.yaml", "jurisdictions/sa.yaml", "jurisdictions/sa_test.yaml", "jwks.json",
+		"law/ae-difc.yaml", "law/sa.yaml", "waivers/sa-review.yaml",
 	}
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Errorf("a bundle would hold (-want +got):\n%s", diff)
@@ -143,6 +143,26 @@ func TestParseAcceptsValid(t *testing.T) {
 		!d.Issuers[0].Forward || len(d.Issuers[0].JWKS) == 0 || d.Classes[4].GRPCService != "im.v1.Messages" ||
 		d.Classes[1].Method != "POST" || d.Classes[1].Host != "login.example.com" || d.Classes[2].Service != "message" {
 		t.Errorf("deployment is read wrongly: %+v", d)
+	}
+	if s := d.Signers; len(s) != 2 || s[0].Name != "kim" || len(s[0].Key) != 44 || len(s[1].Key) != 91 || !slices.Equal(s[0].Roles, []string{"author", "oncall"}) ||
+		!slices.Equal(d.Approvals[ActionLoosen], []string{"author", "compliance"}) || len(d.Approvals[ActionApply]) != 1 || !d.AllowWaivers ||
+		!slices.Equal(d.Today["message"], []string{"10.9.1.1:8080"}) {
+		t.Errorf("signers and approvals are read wrongly: %+v", d)
+	}
+	if w := set.Waivers; len(w) != 1 || w[0].ID != "sa-review" || w[0].Code != "DP3101" || w[0].Home != "SA" || w[0].Classes[0].Value != "profile" ||
+		w[0].Owner != "compliance-mea" || w[0].Reference != "CASE-12" || w[0].Until.Sub(w[0].Since) != MaxWaiver || w[0].ApprovedBy[0] != "policy-ci" {
+		t.Errorf("waivers are read wrongly: %+v", w)
+	}
+	ten := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
+	var denied []string
+	for _, x := range set.Denials {
+		denied = append(denied, x.Home+"/"+x.Class)
+		if x.At != ten || x.By != "kim" || x.Reason == "" || x.Pos.Line == 0 {
+			t.Errorf("a denial is read wrongly: %+v", x)
+		}
+	}
+	if !slices.Equal(denied, []string{"NO/", "SA/login", "SA/message"}) {
+		t.Errorf("denials are read wrongly: %v", denied)
 	}
 	if l := set.Laws["SA"]; l.Duty != "conditional" || l.Breach.AuthorityHours != 72 || l.DSR.ErasureDays != 0 || l.Articles["pdpl-29"].Citation != "PDPL Art. 29" ||
 		!slices.Equal(l.Mechanisms, []string{"scc", "adequacy"}) || !slices.Equal(l.Adequate, []string{"EEA", "JP"}) || l.Retention.Text != "records of processing" {

@@ -37,14 +37,10 @@ func (r *reader) deployment(root *object) {
 	if dir := spec.Object("directory", false); dir != nil {
 		r.directory(d, dir)
 	}
-	if a := spec.Object("approvals", false); a != nil {
-		d.Approvals = map[string][]string{}
-		for _, action := range []string{"loosen", "emergencyDeny"} {
-			if roles := a.Texts(action, false, false, r.Name); roles != nil {
-				d.Approvals[action] = form.Values(roles)
-			}
-		}
-		a.Done()
+	r.signers(d, spec)
+	if w := spec.Object("waivers", false); w != nil {
+		d.AllowWaivers = w.Flag("allow")
+		w.Done()
 	}
 	d.Today = spec.Addresses("today")
 	d.ResponseHeaders = spec.Flag("responseHeaders")

@@ -67,7 +67,7 @@ func (r *reader) header(o *object) bool {
 	if v == nil || v.Value == r.doc.kind {
 		return ok && v != nil
 	}
-	kinds := []string{kindLaw, kindGroups, kindDeployment, kindJurisdiction, kindTest}
+	kinds := []string{kindLaw, kindGroups, kindDeployment, kindJurisdiction, kindTest, kindWaiver, kindDenials}
 	if slices.Contains(kinds, v.Value) {
 		r.Fail(v, codes.Kind, lang.T("move the file: %s", kindPlace(v.Value)), lang.T("kind is %s, but %s", v.Value, kindPlace(r.doc.kind)))
 		return false
@@ -79,7 +79,7 @@ func (r *reader) header(o *object) bool {
 // kindPlace says where files of a kind lie.
 func kindPlace(kind string) lang.Text {
 	switch kind {
-	case kindGroups, kindDeployment:
+	case kindGroups, kindDeployment, kindDenials:
 		return lang.T("%s.yaml holds kind %s", strings.ToLower(kind), kind)
 	case kindTest:
 		return lang.T("%s holds files of kind %s", "*_test.yaml", kind)

@@ -152,7 +152,6 @@ spec:
 %s  classes:
 %s  issuers:
     - {issuer: %q, jwks: {file: jwks.json}, audiences: [im], homeClaim: home, homes: [%s]}
-  approvals: {loosen: [author], emergencyDeny: [oncall]}
 `, regions.String(), classes.String(), issuer, quoted(homes))
 	keys, _ := fs.ReadFile(policies.Library(), "jwks.json") // a missing one is a problem that Build reports
 	out["jwks.json"] = &fstest.MapFile{Data: keys}

@@ -51,9 +51,13 @@ const (
 	GroupTwice      = "DP2006" // one group defined twice
 	NotCarriedOut   = "DP2007" // a setting that this version does not carry out
 	ReviewAfterEnd  = "DP3001" // a review after the end
+	RoleUnheld      = "DP3002" // a role that no signer holds
+	NoSigners       = "DP3003" // approvals without signers
+	WaiverTerm      = "DP3004" // a waiver for too long
 	NoKeys          = "DP4001" // the key set of an issuer is missing
 	BadKeys         = "DP4002" // the key set of an issuer cannot be used
-	PrivateKey      = "DP4003" // a secret in a key set
+	PrivateKey      = "DP4003" // a secret in the place of a public key
+	SignerKey       = "DP4004" // a signer's key that cannot be used
 	Expectation     = "DP5002" // a test case that expects nothing, or two things
 	DenyReason      = "DP5003" // an unknown deny reason
 	Internal        = "DP9001" // a bug of Domicile
@@ -79,7 +83,7 @@ var infos = []Info{
 	{UnknownField, lang.T("a field that the schema does not have"), lang.T("Unknown fields are errors: a misspelt field that is silently ignored would leave a rule out. The fix names the nearest known field.")},
 	{Missing, lang.T("a required field is missing"), lang.T("The schema needs this field here. Nothing is assumed in its place. The fix shows what a value looks like; the value is yours to choose.")},
 	{Shape, lang.T("a value of the wrong shape"), lang.T("A list, a map or a single value was expected, and another stands there.")},
-	{Kind, lang.T("the kind does not fit the file's place"), lang.T("law/ holds kind Law, groups.yaml Groups, deployment.yaml Deployment, jurisdictions/ Jurisdiction, and *_test.yaml PolicyTest. A file in the wrong place would be read as something that it is not.")},
+	{Kind, lang.T("the kind does not fit the file's place"), lang.T("law/ holds kind Law, groups.yaml Groups, deployment.yaml Deployment, jurisdictions/ Jurisdiction, waivers/ Waiver, denials.yaml Denials, and *_test.yaml PolicyTest. A file in the wrong place would be read as something that it is not.")},
 	{APIVersion, lang.T("an apiVersion that this version does not read"), lang.T("Every file states apiVersion: domicile.dev/v1. A file of a later version may mean what this one does not know, so it is refused.")},
 	{Duration, lang.T("a bad duration"), lang.T("Durations are a whole number above zero and one unit: 30s, 10m, 24h, 90d. There are no fractions, signs, blanks or sums.")},
 	{Date, lang.T("a bad date"), lang.T("Dates are year-month-day, as in 2027-02-24, and mean midnight UTC at the beginning of that day.")},
@@ -106,9 +110,13 @@ var infos = []Info{
 	{GroupTwice, lang.T("one group defined twice"), lang.T("A group has one list of members. One that equals the shipped one is accepted; define others under names of their own.")},
 	{NotCarriedOut, lang.T("a setting that this version does not carry out"), lang.T("The setting is read and checked, and nothing happens because of it. Whoever relies on it would be wrong, so each of them is named. Warning only: it changes no decision.")},
 	{ReviewAfterEnd, lang.T("a review after the end"), lang.T("The transfer ends (until) before it is to be reviewed (reviewBy): the review would come too late. Warning only.")},
+	{RoleUnheld, lang.T("a role that no signer holds"), lang.T("approvals names the roles that must sign an action, each by a signer of its own. Where nobody holds a role, or one person holds them all, the action could never be approved.")},
+	{NoSigners, lang.T("approvals without signers"), lang.T("approvals binds only where signers are listed: without their public keys no signature can be checked. Warning only: every change is applied as if approvals were not there.")},
+	{WaiverTerm, lang.T("a waiver for too long"), lang.T("A waiver excuses a finding for at most 90 days. Whatever takes longer is no exception but a choice: mend the policy, or renew the waiver with a new approval.")},
 	{NoKeys, lang.T("the key set of an issuer is missing"), lang.T("The file that jwks.file names does not exist, so no token of this issuer verifies: all of its users are refused. Warning only: the demo and other overlays bring keys of their own.")},
 	{BadKeys, lang.T("the key set of an issuer cannot be used"), lang.T("jwks.file must hold a JSON object with a list of keys as in RFC 7517.")},
-	{PrivateKey, lang.T("a secret in a key set"), lang.T("The key set holds a private or symmetric key. It would become part of the bundle that every region reads, and whoever reads it could make tokens of any home. Replace the key: it has been written down.")},
+	{PrivateKey, lang.T("a secret in the place of a public key"), lang.T("A key set, or the key of a signer, is or holds a private or symmetric key. It would become part of the bundle that every region reads, and whoever reads it could make tokens of any home, or sign in the signer's name. Replace the key: it has been written down.")},
+	{SignerKey, lang.T("a signer's key that cannot be used"), lang.T("The key of a signer is the base64 of a public key in DER (SubjectPublicKeyInfo), Ed25519 or ECDSA on P-256. Other kinds, PEM, and bare key bytes are refused, so that every version checks a signature alike.")},
 	{Expectation, lang.T("a test case that expects nothing, or two things"), lang.T("expect has exactly one of allow (a region) and deny (a reason).")},
 	{DenyReason, lang.T("an unknown deny reason"), lang.T("Deny reasons are a closed set; the same words stand in responses, metrics and the audit log.")},
 	{Internal, lang.T("a bug of Domicile"), lang.T("Reading ended in a bug. Nothing was applied. Please report it together with the file.")},

@@ -131,6 +131,24 @@ func (o *Object) Date(field string, required bool) time.Time {
 	return t
 }
 
+// Instant reads an instant with its zone, as in 2026-11-24T10:00:00Z.
+func (o *Object) Instant(field string, required bool) time.Time {
+	v := o.Find(field, required)
+	if v == nil {
+		return time.Time{}
+	}
+	s, ok := o.r.Text(v, field)
+	if !ok {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || t.Year() < 1900 || t.Year() > 2200 {
+		o.r.Fail(v, codes.Date, lang.T("write date, time and zone, as in 2026-11-24T10:00:00Z"), lang.T("%s is %q, which is no instant", field, s))
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
 // isHost tells whether s is a host name of letters, digits and hyphens.
 func isHost(s string) bool {
 	if len(s) == 0 || len(s) > 253 {

@@ -1,0 +1,167 @@
+package policy
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/x509"
+	"encoding/base64"
+	"slices"
+	"strings"
+
+	"github.com/domicile-dev/domicile/pkg/lang"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
+)
+
+// The actions that approvals speak of: every change, a change that loosens, and
+// the emergency brake.
+const (
+	ActionApply         = "apply"
+	ActionLoosen        = "loosen"
+	ActionEmergencyDeny = "emergencyDeny"
+)
+
+// signers reads who may sign what. A role that nobody holds would make its action
+// impossible, and so would two roles of one action that only one person holds.
+func (r *reader) signers(d *Deployment, spec *object) {
+	for _, n := range spec.Items("signers", false, false) {
+		r.signer(d, n)
+	}
+	a := spec.Object("approvals", false)
+	if a == nil {
+		return
+	}
+	d.Approvals = map[string][]string{}
+	for _, action := range []string{ActionApply, ActionLoosen, ActionEmergencyDeny} {
+		roles := a.Texts(action, false, false, r.Name)
+		if roles == nil {
+			continue
+		}
+		d.Approvals[action] = form.Values(roles)
+		if len(d.Signers) > 0 {
+			r.heldRoles(d, action, roles)
+		}
+	}
+	a.Done()
+	if !spec.Has("signers") {
+		r.Warn(a.Node, codes.NoSigners, lang.T("list signers: [{name: …, key: …, roles: […]}], or remove approvals"),
+			lang.T("approvals name roles, and no signers are listed: nothing of it is enforced"))
+	}
+}
+
+// heldRoles refuses roles that no signer holds, or that cannot be filled by as
+// many signers as there are roles.
+func (r *reader) heldRoles(d *Deployment, action string, roles []form.Text) {
+	for _, role := range roles {
+		if !slices.ContainsFunc(d.Signers, func(s Signer) bool { return slices.Contains(s.Roles, role.Value) }) {
+			r.Fail(role.At, codes.RoleUnheld, form.Suggest(role.Value, allRoles(d.Signers), lang.T("give a signer the role %s, or remove it here", role.Value)),
+				lang.T("approvals.%s asks for the role %s, which no signer holds", action, role.Value))
+			return
+		}
+	}
+	if !fillable(d.Signers, form.Values(roles)) {
+		r.Fail(roles[0].At, codes.RoleUnheld, lang.T("give the roles to different signers"),
+			lang.T("approvals.%s asks for %d roles by different signers, and fewer signers hold them", action, len(roles)))
+	}
+}
+
+func allRoles(signers []Signer) []string {
+	var out []string
+	for _, s := range signers {
+		out = append(out, s.Roles...)
+	}
+	return out
+}
+
+// fillable tells whether each role can be filled by a signer of its own.
+func fillable(signers []Signer, roles []string) bool {
+	fills := make([]int, len(signers)) // 1 + the role that a signer fills
+	var place func(role int, seen []bool) bool
+	place = func(role int, seen []bool) bool {
+		for i, s := range signers {
+			if seen[i] || !slices.Contains(s.Roles, roles[role]) {
+				continue
+			}
+			seen[i] = true
+			if fills[i] == 0 || place(fills[i]-1, seen) {
+				fills[i] = role + 1
+				return true
+			}
+		}
+		return false
+	}
+	for role := range roles {
+		if !place(role, make([]bool, len(signers))) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *reader) signer(d *Deployment, n *node) {
+	o := r.Object(n, "signer")
+	if o == nil {
+		return
+	}
+	s := Signer{Pos: r.pos(n)}
+	s.Name = o.Ident("name", true)
+	at := o.Need("key")
+	if at != nil {
+		s.Key = r.publicKey(at)
+	}
+	s.Roles = form.Values(o.Texts("roles", true, false, r.Name))
+	o.Done()
+	for _, x := range d.Signers {
+		switch {
+		case s.Name != "" && s.Name == x.Name:
+			r.twice(n.Get("name"), lang.T("signer %q", s.Name), x.Pos)
+			return
+		case s.Key != nil && bytes.Equal(s.Key, x.Key):
+			r.twice(at, lang.T("the key of signer %q", s.Name), x.Pos)
+			return
+		}
+	}
+	d.Signers = append(d.Signers, s)
+}
+
+// publicKey reads a public key; nil when it is none that a signature may be
+// checked with. What may be a secret is said to be one.
+func (r *reader) publicKey(n *node) []byte {
+	text, ok := r.Text(n, "key")
+	if !ok {
+		return nil
+	}
+	der, err := base64.StdEncoding.DecodeString(text)
+	if strings.Contains(text, "PRIVATE") || err == nil && isPrivate(der) {
+		r.Fail(n, codes.PrivateKey, lang.T("write the public key; a secret that stood in a file is to be replaced"),
+			lang.T("the key of a signer is a secret: who reads the policy could sign in the signer's name"))
+		return nil
+	}
+	if err == nil {
+		switch key, err := x509.ParsePKIXPublicKey(der); k := key.(type) {
+		case ed25519.PublicKey:
+			return der
+		case *ecdsa.PublicKey:
+			if err == nil && k.Curve == elliptic.P256() {
+				return der
+			}
+		}
+	}
+	r.Fail(n, codes.SignerKey, lang.T("write what `openssl pkey -in KEY -pubout -outform DER | base64 -w0` prints for an Ed25519 or P-256 key"),
+		lang.T("the key of a signer should be the base64 of an Ed25519 or P-256 public key (SubjectPublicKeyInfo, DER)"))
+	return nil
+}
+
+// isPrivate tells whether der is a private key, or may be one: the bare form of
+// an Ed25519 private key has no mark.
+func isPrivate(der []byte) bool {
+	if len(der) == ed25519.PrivateKeySize {
+		return true
+	}
+	_, pkcs8 := x509.ParsePKCS8PrivateKey(der)
+	_, ec := x509.ParseECPrivateKey(der)
+	_, rsa := x509.ParsePKCS1PrivateKey(der)
+	return pkcs8 == nil || ec == nil || rsa == nil
+}
