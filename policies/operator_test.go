@@ -101,3 +101,39 @@ func TestAnOperatorEverywhere(t *testing.T) {
 		t.Errorf("tests: %d passed, %+v", report.Passed, report.Coverage)
 	}
 }
+
+// TestEveryHomeCanBeLeft: each home has a mechanism, other than adequacy, on which
+// a transfer may rest: a file that lists none by mistake would keep data at home
+// where no law does.
+func TestEveryHomeCanBeLeft(t *testing.T) {
+	all := laws(t)
+	set, problems := policy.Parse(operator(all), policies.Shipped())
+	if len(problems) > 0 {
+		t.Fatalf("parse: %+v", problems)
+	}
+	for _, j := range set.Jurisdictions {
+		for _, m := range law.Mechanisms {
+			j.Transfers = append(j.Transfers, &policy.Transfer{
+				ID: m, To: []policy.Text{{Value: "NZ"}}, Classes: []policy.Text{{Value: "message"}}, For: []policy.Text{{Value: "deliver"}},
+				Mechanism: m, Reference: "x", Pos: policy.Pos{File: m, Line: 1, Column: 1},
+			})
+		}
+	}
+	refused := map[string]int{}
+	_, problems = compile.Compile(set, released)
+	for _, p := range problems {
+		for home := range set.Jurisdictions {
+			if strings.HasPrefix(p.Message.En, "transfer ") && strings.Contains(p.Message.En, " of "+home+":") && p.File != "adequacy" {
+				refused[home]++
+			}
+		}
+	}
+	if len(refused) < 30 {
+		t.Errorf("only %d homes refuse any mechanism: %v", len(refused), refused)
+	}
+	for home, n := range refused {
+		if n == len(law.Mechanisms)-1 {
+			t.Errorf("%s: no mechanism", home)
+		}
+	}
+}

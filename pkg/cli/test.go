@@ -19,7 +19,7 @@ type testResult struct {
 }
 
 func (a *app) testCommand() *cobra.Command {
-	var j session.Judged
+	j := session.Judged{TableOnly: true}
 	var coverage int
 	cmd := &cobra.Command{
 		Use:   "test DIR",
@@ -27,7 +27,8 @@ func (a *app) testCommand() *cobra.Command {
 		Long: `Run the PolicyTest files of a policy directory against the compiled policy and
 show which rules they reach. A case whose rule never ran fails: it would prove
 nothing. With --min-coverage a smaller share of reached rules is a failure too.
-A directory without any test fails; domicile apply warns of it and goes on.`,
+A directory without any test fails; domicile apply warns of it and goes on.
+It makes no Envoy configuration: domicile lint does, and checks it for leaks.`,
 		Example: `  domicile test policies
   domicile test policies --min-coverage 100
   domicile test policies --output junit >policy-tests.xml`,

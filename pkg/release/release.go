@@ -39,6 +39,9 @@ type Input struct {
 	// Strict makes a lapsed transfer an error, as for new work. Recompiling what
 	// is in force is never blocked by a date.
 	Strict bool
+	// TableOnly ends the work at the table, for those who ask what is decided: there
+	// are neither Nodes nor Leaks then, and nothing to publish.
+	TableOnly bool
 }
 
 // Release is the result: problems, or everything that one bundle publishes.
@@ -47,7 +50,8 @@ type Release struct {
 	Problems []policy.Problem
 	// Leaks holds what the leak check found; any of them stops the release.
 	Leaks []leakcheck.Finding
-	// The rest is nil unless Publishable.
+	// The rest is nil unless Publishable; with Input.TableOnly Result alone is set
+	// where there is no error.
 	*compile.Result
 	Nodes map[envoy.Node]*envoy.Resources
 	// Unchanged tells that Nodes are those of Input.Last.
@@ -73,6 +77,10 @@ func Build(in Input) *Release {
 		return r
 	}
 	result.Topology = result.Topology.With(in.Overlay)
+	if in.TableOnly {
+		r.Result = result
+		return r
+	}
 	if l := in.Last; l != nil && l.Publishable() && l.Table.Digest() == result.Table.Digest() && reflect.DeepEqual(l.Topology, result.Topology) {
 		r.Result, r.Nodes, r.Unchanged = result, l.Nodes, true
 		return r

@@ -119,3 +119,14 @@ func BenchmarkBuildWithMemory(b *testing.B) {
 		}
 	}
 }
+
+// TestTableOnly: what is decided is the same, and nothing can be published.
+func TestTableOnly(t *testing.T) {
+	in := release.Input{FS: policies.Library(), At: at, Strict: true}
+	whole := release.Build(in)
+	in.TableOnly = true
+	r := release.Build(in)
+	if r.Publishable() || r.Nodes != nil || r.Table.Digest() != whole.Table.Digest() {
+		t.Errorf("publishable %v, table %s, want %s", r.Publishable(), r.Table.Digest(), whole.Table.Digest())
+	}
+}

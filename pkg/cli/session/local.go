@@ -32,6 +32,9 @@ type Judged struct {
 	At      string // instant, RFC 3339; "" is now
 	Overlay string // file of local stand-ins; "" is none
 	Strict  bool   // lapsed transfers are errors
+	// TableOnly is for commands that ask for decisions: it leaves out the
+	// configuration and its leak check, which take most of the time.
+	TableOnly bool
 }
 
 // Flags adds the flags of every command that judges a directory.
@@ -63,7 +66,7 @@ func (a *Session) Read(cmd *cobra.Command, dir string, j Judged) (*Local, error)
 
 // Judge judges what fsys holds; shown is its directory as messages name it.
 func (a *Session) Judge(cmd *cobra.Command, fsys fs.FS, shown string, j Judged) (*Local, error) {
-	in := release.Input{FS: fsys, At: a.Now(), Strict: j.Strict}
+	in := release.Input{FS: fsys, At: a.Now(), Strict: j.Strict, TableOnly: j.TableOnly}
 	if j.At != "" {
 		at, err := time.Parse(time.RFC3339, j.At)
 		if err != nil {
@@ -91,8 +94,8 @@ func (a *Session) Judge(cmd *cobra.Command, fsys fs.FS, shown string, j Judged) 
 }
 
 // Good tells whether the release may be used: no error and no leak. Otherwise
-// it has no table and no configuration.
-func (l *Local) Good() bool { return l.Publishable() }
+// it has no table and no configuration. (Of TableOnly it has the table.)
+func (l *Local) Good() bool { return l.Result != nil }
 
 // Refuse is the result of a command that needs a good release and has none.
 func (a *Session) Refuse(l *Local) error {
