@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"os/user"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/cli/compare"
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/planfile"
 	"github.com/domicile-dev/domicile/pkg/cli/remote"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
@@ -69,11 +72,15 @@ func (a *app) applyCommand() *cobra.Command {
 		base int64
 	)
 	cmd := &cobra.Command{
-		Use:   "apply DIR",
+		Use:   "apply DIR|PLAN",
 		Short: "Check a policy directory and make it the policy in force",
 		Long: `Check a policy directory like lint and test do, leak check included, and make it
 the policy in force. Nothing is sent when anything is found; the control plane
 checks it once more and publishes all or nothing.
+
+What it changes is printed first, as domicile plan does. PLAN is a file that
+domicile plan --out has saved: exactly that is applied, and refused with exit code 6
+when another policy is live by now.
 
 If somebody else changes the policy between the reading of the present one and
 the write, nothing is changed and the exit code is 6. With --base the change is
@@ -85,8 +92,9 @@ policy is in force all the same. A directory without policy tests is applied wit
 a warning, where domicile test fails.`,
 		Example: `  domicile apply policies --control https://control.example.com:8443 \
     --cert me.pem --key me-key.pem --ca ca.pem -m "TR: messages stay home"
-  domicile apply policies --dir /tmp/demo --wait 5s`,
-		Args: session.Args("DIR"), ValidArgsFunction: session.Directories,
+  domicile apply policies --dir /tmp/demo --wait 5s
+  domicile apply change.plan --dir /tmp/demo`,
+		Args: session.Args("DIR|PLAN"),
 	}
 	r.Flags(cmd)
 	b.flags(cmd)
@@ -97,38 +105,74 @@ a warning, where domicile test fails.`,
 		if err != nil {
 			return err
 		}
-		l, err := a.checked(cmd, args[0])
+		l, saved, err := a.applied(cmd, args[0])
 		if err != nil {
 			return err
 		}
-		q := b.query(a)
-		if base < 0 {
-			s, err := c.Status(cmd.Context())
-			if err != nil {
+		live, err := compare.Live(cmd.Context(), c, l.At)
+		if err != nil {
+			return err
+		}
+		uncertain := live.Comparable()
+		if saved != nil && uncertain != nil {
+			return uncertain
+		}
+		if saved != nil {
+			if err := compare.Check(saved, l.Bundle, live, l.At); err != nil {
 				return err
 			}
-			base = int64(s.Store.Sequence)
+			b.commit, b.message = cmp.Or(b.commit, saved.GitCommit), cmp.Or(b.message, saved.Message)
+		}
+		q := b.query(a)
+		if base < 0 {
+			base = int64(live.Base.Sequence)
 		}
 		q.Set("base", strconv.FormatInt(base, 10))
 		q.Set("digest", l.Bundle.Digest())
+		if uncertain != nil { // what is in force must not stand in the way of its replacement
+			fmt.Fprintf(a.Err, "warning: nothing is compared: %v\n", uncertain)
+		} else {
+			compare.Between(live, l).Brief(a.Err, a.Lang())
+		}
 		fmt.Fprintf(a.Err, "sending bundle %s on top of sequence %d\n", show.Short(l.Bundle.Digest()), base)
 		return a.change(cmd, c, "v1/apply", q, l.Bundle.Archive(), l.Place, b.wait)
 	})
 	return cmd
 }
 
-// checked is a directory that passed lint, tests and leak check. What was found
-// is printed otherwise.
-func (a *app) checked(cmd *cobra.Command, dir string) (*session.Local, error) {
-	l, err := a.Read(cmd, dir, session.Judged{Strict: true})
-	if err != nil {
-		return nil, err
+// applied is what apply is about: a directory, or the policy of a saved plan.
+func (a *app) applied(cmd *cobra.Command, path string) (*session.Local, *planfile.Plan, error) {
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		l, err := a.Read(cmd, path, session.Judged{Strict: true})
+		if err == nil {
+			err = a.checked(l)
+		}
+		return l, nil, err
 	}
+	saved, b, err := planfile.Read(path)
+	switch {
+	case errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist):
+		return nil, nil, exit.Errorf(exit.Usage, "%w", err)
+	case errors.Is(err, planfile.ErrEdited):
+		return nil, nil, exit.Errorf(exit.Stale, "%w (next: domicile plan again)", err)
+	case err != nil:
+		return nil, nil, exit.Errorf(exit.Findings, "%w", err)
+	}
+	l, err := a.Judge(cmd, b.FS(), path, session.Judged{Strict: true})
+	if err == nil {
+		err = a.checked(l)
+	}
+	return l, saved, err
+}
+
+// checked is the error for a policy that does not pass lint, tests and leak
+// check; what was found is printed.
+func (a *app) checked(l *session.Local) error {
 	if !l.Good() {
 		if err := a.lintOutput(l); err != nil {
-			return nil, err
+			return err
 		}
-		return nil, exit.Errorf(exit.Findings, "%s has errors; nothing was sent", l.Dir)
+		return exit.Errorf(exit.Findings, "%s has errors; nothing was sent", l.Dir)
 	}
 	report := policytest.Run(l.Set, l.Table)
 	if len(report.Cases) == 0 {
@@ -136,13 +180,13 @@ func (a *app) checked(cmd *cobra.Command, dir string) (*session.Local, error) {
 	}
 	if !report.OK() {
 		if err := a.testOutput(l, report); err != nil {
-			return nil, err
+			return err
 		}
-		return nil, exit.Errorf(exit.Findings, "policy tests of %s fail; nothing was sent", l.Dir)
+		return exit.Errorf(exit.Findings, "policy tests of %s fail; nothing was sent", l.Dir)
 	}
 	fmt.Fprintf(a.Err, "checked %s: %s, %s passed, no leak in %s\n", l.Dir,
 		show.Count(len(l.Set.Files), "file"), show.Count(report.Passed, "test"), show.Count(len(l.Nodes), "Envoy configuration"))
-	return l, nil
+	return nil
 }
 
 func (a *app) rollbackCommand() *cobra.Command {

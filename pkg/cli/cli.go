@@ -25,6 +25,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/cli/compare"
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/home"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
@@ -107,7 +108,7 @@ Start with "domicile demo", or with "domicile lint policies".`,
 	root.AddCommand(
 		a.lintCommand(), a.testCommand(), a.renderCommand(), a.explainCommand(), a.verifyCommand(),
 		a.applyCommand(), a.historyCommand(), a.rollbackCommand(), a.statusCommand(), a.checkCommand(),
-		home.Command(a.Session), a.versionCommand(), exitCodesTopic(),
+		home.Command(a.Session), compare.PlanCommand(a.Session), compare.BreakingCommand(a.Session), a.versionCommand(), exitCodesTopic(),
 	)
 	return root
 }

@@ -4,6 +4,7 @@ package lang
 // speaks. A verb's argument may be named where the order differs: %[2]s.
 var catalogues = []map[string]string{
 	zhCodes,
+	zhCompare,
 	zhCompile,
 	zhCompileCodes,
 	zhForm,
