@@ -83,6 +83,12 @@ var errorsMade = []edit{
 		CodeUnknownPlace, policy.Error, 71, []string{`"D1"`}, nil},
 	{"unknown law", func(s *policy.Set) { sa(s).Laws = append(sa(s).Laws, at(71, "SB")...) },
 		CodeUnknownLaw, policy.Error, 71, []string{`"SB"`, "add law/sb.yaml (kind: Law; title, localisation and reviewBy are required), or use one of: EU, SA"}, nil},
+	{"unknown law among many", func(s *policy.Set) {
+		for _, c := range []string{"AT", "BE", "BR", "CA", "CA-QC", "CH", "CN", "GB", "IN", "JP", "KR", "US"} {
+			s.Laws[c] = &law.Law{Code: c}
+		}
+		sa(s).Laws = append(sa(s).Laws, at(71, "CA-ON")...)
+	}, CodeUnknownLaw, policy.Error, 71, []string{"are required), or use one of: CA, CA-QC"}, nil},
 	{"unknown basis", func(s *policy.Set) { message(s).Basis = at(71, "pdpl-92") },
 		CodeUnknownBasis, policy.Error, 71, []string{`did you mean "pdpl-29"`}, nil},
 	{"basis of a law that does not apply", func(s *policy.Set) { s.Jurisdictions["DE"].Rules["message"].Basis = at(71, "pdpl-29") },
