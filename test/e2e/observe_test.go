@@ -162,8 +162,7 @@ func countsWhatPassed(t *testing.T, l *lab) {
 // from then on the policy is enforced.
 func TestT36_TheEndOfObservationClosesItsSessions(t *testing.T) {
 	l := own(t, "--policies", watched(t))
-	var passed []*socket
-	var others []*socket
+	var passed, others []*socket
 	doors := []string{l.ready.Regions["eu-frankfurt"].Gateway, l.ready.Regions["tr-istanbul"].Sidecar}
 	for _, url := range doors {
 		passed = append(passed, l.open(t, url, "TR", 100)...)
@@ -217,6 +216,16 @@ func TestT36_TheEndOfObservationClosesItsSessions(t *testing.T) {
 		}
 	}
 	only(t, l.reached(t, before), "")
+	// And back: nothing reaches a region on the way.
+	l.apply(t, watched(t))
+	before = l.counted(t)
+	for _, url := range doors {
+		if a := get(t, h1, url+"/v1/messages", l.token(t, "again", "TR")); a.status != 200 || a.header.Get("x-domicile-observed") != "forbidden" {
+			t.Errorf("observed again: %s", a)
+		}
+	}
+	only(t, l.reached(t, before), "today")
+	l.apply(t, enforced(t))
 	var s struct {
 		Policy struct{ NotEnforced []json.RawMessage }
 	}

@@ -17,6 +17,7 @@ import (
 // demo is a running demo of three regions.
 type demo struct {
 	dir     string
+	today   map[string]struct{ Address string }
 	regions map[string]struct {
 		Gateway, Sidecar string
 		Backends         map[string]struct{ Address string }
@@ -69,12 +70,17 @@ func start(t *testing.T, policies string) *demo {
 		if err != nil {
 			continue
 		}
-		var ready struct{ Regions json.RawMessage }
+		var ready struct{ Regions, Today json.RawMessage }
 		if err := json.Unmarshal(data, &ready); err != nil {
 			t.Fatal(err)
 		}
 		if err := json.Unmarshal(ready.Regions, &d.regions); err != nil {
 			t.Fatal(err)
+		}
+		if len(ready.Today) > 0 {
+			if err := json.Unmarshal(ready.Today, &d.today); err != nil {
+				t.Fatal(err)
+			}
 		}
 		return d
 	}
@@ -95,12 +101,16 @@ func (d *demo) doors() []door {
 // place is where a backend counts: its region, a user, a class.
 type place struct{ region, user, class string }
 
-// counted asks every backend what reached it.
+// counted asks every backend what reached it, those of today as the region "today".
 func (d *demo) counted(t *testing.T) map[place]int {
 	t.Helper()
 	out := map[place]int{}
+	backends := map[string]map[string]struct{ Address string }{"today": d.today}
 	for name, r := range d.regions {
-		for _, b := range r.Backends {
+		backends[name] = r.Backends
+	}
+	for name, list := range backends {
+		for _, b := range list {
 			resp, err := http.Get("http://" + b.Address + "/__stats")
 			if err != nil {
 				t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 var (
 	regionOfHome = map[string]string{"SA": "me-riyadh", "TR": "tr-istanbul", "DE": "eu-frankfurt", "FR": "eu-frankfurt"}
 	regionOfHost = map[string]string{"sa.im.example.com": "me-riyadh", "tr.im.example.com": "tr-istanbul", "eu.im.example.com": "eu-frankfurt"}
+	observed     = "" // the home under observation
 	entitled     = []string{"SA", "TR", "DE", "FR", "QA"}
 )
 
@@ -264,6 +265,9 @@ func decide(w wire, r reading, tokens map[string]holder) []outcome {
 		refusal = "no-rule"
 	} else if class == "relation" && w.region != region {
 		refusal = "entry-not-allowed"
+	}
+	if refusal != "" && caller.home == observed {
+		region, refusal = "today", ""
 	}
 	switch {
 	case user != caller.user && refusal != "": // choice 4

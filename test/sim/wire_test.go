@@ -206,7 +206,7 @@ func seen(w wire, a answer, o outcome) error {
 		if strings.HasPrefix(name, "x-domicile-") && want[name] != value {
 			return fmt.Errorf("the backend saw %s: %q", name, value)
 		}
-		if name == "authorization" && o.home != "" { // who is not asked for a token may speak to the backend as he likes
+		if name == "authorization" && o.home != "" && o.region != "today" { // who is not asked for a token may speak to the backend as he likes
 			return fmt.Errorf("the backend saw the token")
 		}
 		delete(want, name)
