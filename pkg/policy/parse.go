@@ -43,6 +43,8 @@ const (
 	kindDenials      = "Denials"
 )
 
+var kinds = []string{kindLaw, kindGroups, kindDeployment, kindJurisdiction, kindTest, kindWaiver, kindDenials}
+
 // Parse reads a policy directory. Shipped is the library in the binary, of which
 // law/ and groups.yaml are merged in; it may be nil. The Set is never nil; it
 // must not be used when HasErrors(problems). Problems are sorted by file, line
@@ -374,11 +376,16 @@ func (p *parser) read(d document) {
 	if root == nil || !r.header(root) {
 		return
 	}
-	switch d.kind {
+	r.body(d.kind, root)
+}
+
+// body reads what follows the header.
+func (r *reader) body(kind string, root *object) {
+	switch kind {
 	case kindLaw:
-		r.keepLaw(law.Read(r.Reader, root, p.known))
+		r.keepLaw(law.Read(r.Reader, root, r.p.known))
 	case kindGroups:
-		law.ReadGroups(r.Reader, root, p.known, r.keepGroup)
+		law.ReadGroups(r.Reader, root, r.p.known, r.keepGroup)
 	case kindDeployment:
 		r.deployment(root)
 	case kindJurisdiction:

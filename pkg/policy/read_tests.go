@@ -9,6 +9,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
+	"github.com/domicile-dev/domicile/pkg/policy/shape"
 )
 
 // test reads one *_test.yaml.
@@ -66,6 +67,9 @@ func (r *reader) expect(c *TestCase, e *object) {
 	c.AllowRegion = e.Name("allow", false)
 	if v := e.Get("deny"); v != nil {
 		s, ok := r.Text(v, "deny")
+		if r.Note(v, shape.Shape{Type: shape.Choice, Set: reasons}) {
+			s = reasons[0]
+		}
 		switch {
 		case !ok:
 		case !slices.Contains(reasons, s):

@@ -9,6 +9,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
+	"github.com/domicile-dev/domicile/pkg/policy/shape"
 )
 
 // CodeInfo explains a code.
@@ -56,6 +57,11 @@ func (r *reader) code(u place.Use) func(n *node, what string) (string, bool) {
 
 // header checks apiVersion and kind.
 func (r *reader) header(o *object) bool {
+	if r.Recording() {
+		r.Note(o.Need("apiVersion"), shape.Shape{Type: shape.Choice, Set: []string{APIVersion}})
+		r.Note(o.Need("kind"), shape.Shape{Type: shape.Choice, Set: []string{r.doc.kind}})
+		return true
+	}
 	ok := true
 	if v := o.Need("apiVersion"); v == nil {
 		ok = false
@@ -67,7 +73,6 @@ func (r *reader) header(o *object) bool {
 	if v == nil || v.Value == r.doc.kind {
 		return ok && v != nil
 	}
-	kinds := []string{kindLaw, kindGroups, kindDeployment, kindJurisdiction, kindTest, kindWaiver, kindDenials}
 	if slices.Contains(kinds, v.Value) {
 		r.Fail(v, codes.Kind, lang.T("move the file: %s", kindPlace(v.Value)), lang.T("kind is %s, but %s", v.Value, kindPlace(r.doc.kind)))
 		return false

@@ -14,6 +14,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
 	"github.com/domicile-dev/domicile/pkg/policy/nearest"
+	"github.com/domicile-dev/domicile/pkg/policy/shape"
 	"github.com/domicile-dev/domicile/pkg/policy/source"
 )
 
@@ -37,6 +38,7 @@ type Reader struct {
 	Example func(in, field string) string
 
 	needed map[*node]bool // values of required fields: no fix may remove them
+	record *Recorder      // nil unless recording, see Record
 }
 
 // Text is a scalar and where it stands.
@@ -75,8 +77,8 @@ func named(what string) lang.Text {
 	return lang.Same(what)
 }
 
-// shape names what stands at a node, in an author's words.
-func shape(n *node) lang.Text {
+// shapeOf names what stands at a node, in an author's words.
+func shapeOf(n *node) lang.Text {
 	switch n.Kind {
 	case yamlpos.Map:
 		return lang.T("a map (key: value)")
@@ -101,8 +103,11 @@ type Object struct {
 
 // Object starts to read a map; nil when it is none, which is reported.
 func (r *Reader) Object(n *node, name string) *Object {
+	if r.record != nil {
+		return r.record.object(r, n, name)
+	}
 	if n.Kind != yamlpos.Map {
-		r.Fail(n, codes.Shape, lang.T("write fields as key: value"), lang.T("%s should be a map of fields, and is %s", named(name), shape(n)))
+		r.Fail(n, codes.Shape, lang.T("write fields as key: value"), lang.T("%s should be a map of fields, and is %s", named(name), shapeOf(n)))
 		return nil
 	}
 	return &Object{r: r, Node: n, what: name}
@@ -116,6 +121,9 @@ func (o *Object) Get(field string) *node {
 
 // get is Get with the fix for a field without a value.
 func (o *Object) get(field string, fix func() lang.Text) *node {
+	if o.r.record != nil {
+		return o.r.record.field(o, field, false)
+	}
 	o.known = append(o.known, field)
 	for _, f := range o.Node.Fields {
 		if f.Key.Value != field {
@@ -132,11 +140,17 @@ func (o *Object) get(field string, fix func() lang.Text) *node {
 
 // Has tells whether a field is written at all, even without a value.
 func (o *Object) Has(field string) bool {
+	if o.r.record != nil {
+		return o.r.record.has()
+	}
 	return slices.ContainsFunc(o.Node.Fields, func(f yamlpos.Field) bool { return f.Key.Value == field })
 }
 
 // Need is get for a required field.
 func (o *Object) Need(field string) *node {
+	if o.r.record != nil {
+		return o.r.record.field(o, field, true)
+	}
 	v := o.get(field, func() lang.Text { return lang.T("give it a value%s", o.example(field)) })
 	switch {
 	case v != nil:
@@ -188,6 +202,9 @@ func (o *Object) Object(field string, required bool) *Object {
 
 // Done refuses fields that the schema does not have.
 func (o *Object) Done() {
+	if o.r.record != nil {
+		return
+	}
 	for _, f := range o.Node.Fields {
 		if !slices.Contains(o.known, f.Key.Value) {
 			o.r.Fail(f.Key, codes.UnknownField, Suggest(f.Key.Value, o.known, lang.T("remove it; known here: %s", strings.Join(o.known, ", "))),
@@ -206,12 +223,15 @@ func (o *Object) Items(field string, required, emptyAllowed bool) []*node {
 }
 
 func (r *Reader) Items(v *node, field string, emptyAllowed bool) []*node {
+	if r.record != nil {
+		return r.record.items(v, emptyAllowed)
+	}
 	if v.Kind != yamlpos.List {
 		fix := lang.T("write a list: [...]")
 		if v.Kind == yamlpos.Plain || v.Kind == yamlpos.Quoted {
 			fix = lang.T("write [%s]", quoteLike(v))
 		}
-		r.Fail(v, codes.Shape, fix, lang.T("%s should be a list, and is %s", named(field), shape(v)))
+		r.Fail(v, codes.Shape, fix, lang.T("%s should be a list, and is %s", named(field), shapeOf(v)))
 		return nil
 	}
 	if len(v.Items) == 0 && !emptyAllowed {
@@ -271,6 +291,9 @@ func (r *Reader) Placed(in []Text) []source.Text {
 
 // Pos is where a node stands.
 func (r *Reader) Pos(n *node) source.Pos {
+	if n == nil { // only while recording
+		return source.Pos{File: r.File}
+	}
 	return source.Pos{File: r.File, Line: n.Line, Column: n.Column}
 }
 
@@ -291,8 +314,11 @@ func Values(texts []Text) []string {
 
 // Text reads free text: any scalar that is not empty.
 func (r *Reader) Text(n *node, what string) (string, bool) {
+	if r.Note(n, shape.Shape{Type: shape.Text}) {
+		return n.Value, true
+	}
 	if n.Kind != yamlpos.Plain && n.Kind != yamlpos.Quoted {
-		r.Fail(n, codes.Shape, lang.T("write one text"), lang.T("%s should be text, and is %s", named(what), shape(n)))
+		r.Fail(n, codes.Shape, lang.T("write one text"), lang.T("%s should be text, and is %s", named(what), shapeOf(n)))
 		return "", false
 	}
 	s := strings.TrimSpace(n.Value)
@@ -314,6 +340,9 @@ func (o *Object) Text(field string, required bool) string {
 
 // Name reads an identifier: a region, class, service or role.
 func (r *Reader) Name(n *node, what string) (string, bool) {
+	if r.Note(n, shape.Shape{Type: shape.Name}) {
+		return n.Value, true
+	}
 	s, ok := r.Word(n, what)
 	if !ok {
 		return "", false
@@ -328,6 +357,9 @@ func (r *Reader) Name(n *node, what string) (string, bool) {
 // Ident reads an identifier that may hold capitals, dots and underscores: the
 // id of an article or transfer, a field of a profile, a claim.
 func (r *Reader) Ident(n *node, what string) (string, bool) {
+	if r.Note(n, shape.Shape{Type: shape.Ident}) {
+		return n.Value, true
+	}
 	s, ok := r.Word(n, what)
 	if !ok {
 		return "", false
@@ -341,6 +373,9 @@ func (r *Reader) Ident(n *node, what string) (string, bool) {
 
 // Word reads a scalar that another YAML reader would not take for a truth value.
 func (r *Reader) Word(n *node, what string) (string, bool) {
+	if r.Note(n, shape.Shape{Type: shape.Word}) {
+		return n.Value, true
+	}
 	s, ok := r.Text(n, what)
 	if ok && n.Kind == yamlpos.Plain && IsBoolLike(s) {
 		r.Fail(n, codes.BoolLike, lang.T("write %q", s), lang.T("%s %s is unquoted; some YAML readers turn it into true or false", what, s))
@@ -378,6 +413,9 @@ func (o *Object) Choice(field string, required bool, set ...string) string {
 }
 
 func (r *Reader) Choice(n *node, what string, set ...string) (string, bool) {
+	if r.record != nil {
+		return r.choose(n, set)
+	}
 	s, ok := r.Text(n, what)
 	if !ok {
 		return "", false
@@ -395,6 +433,9 @@ func (o *Object) Flag(field string) bool {
 	if v == nil {
 		return false
 	}
+	if o.r.Note(v, shape.Shape{Type: shape.Flag}) {
+		return o.r.record.has()
+	}
 	if v.Kind == yamlpos.Plain && (v.Value == "true" || v.Value == "false") {
 		return v.Value == "true"
 	}
@@ -407,11 +448,15 @@ func Describe(n *node) lang.Text {
 	if n.Kind == yamlpos.Plain || n.Kind == yamlpos.Quoted {
 		return lang.Same(fmt.Sprintf("%q", n.Value))
 	}
-	return shape(n)
+	return shapeOf(n)
 }
 
 // Number reads a whole number from 0 to max; null counts as absent.
 func (o *Object) Number(field string, max int) int {
+	if o.r.record != nil {
+		o.r.Note(o.Get(field), shape.Shape{Type: shape.Number, Max: max})
+		return 1
+	}
 	o.known = append(o.known, field)
 	v := o.Node.Get(field)
 	if v == nil || v.Kind == yamlpos.Null {

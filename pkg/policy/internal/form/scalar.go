@@ -14,6 +14,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
+	"github.com/domicile-dev/domicile/pkg/policy/shape"
 )
 
 // IsBoolLike tells whether a YAML 1.1 reader takes an unquoted word for a truth
@@ -102,6 +103,9 @@ func (o *Object) Duration(field string, required bool) time.Duration {
 	if v == nil {
 		return 0
 	}
+	if o.r.Note(v, shape.Shape{Type: shape.Duration}) {
+		return time.Hour
+	}
 	s, ok := o.r.Text(v, field)
 	if !ok {
 		return 0
@@ -117,6 +121,9 @@ func (o *Object) Duration(field string, required bool) time.Duration {
 func (o *Object) Date(field string, required bool) time.Time {
 	v := o.Find(field, required)
 	if v == nil {
+		return time.Time{}
+	}
+	if o.r.Note(v, shape.Shape{Type: shape.Date}) {
 		return time.Time{}
 	}
 	s, ok := o.r.Text(v, field)
@@ -135,6 +142,9 @@ func (o *Object) Date(field string, required bool) time.Time {
 func (o *Object) Instant(field string, required bool) time.Time {
 	v := o.Find(field, required)
 	if v == nil {
+		return time.Time{}
+	}
+	if o.r.Note(v, shape.Shape{Type: shape.Instant}) {
 		return time.Time{}
 	}
 	s, ok := o.r.Text(v, field)
@@ -169,6 +179,9 @@ func isHost(s string) bool {
 
 // Host reads a host name without port and returns it in lower case.
 func (r *Reader) Host(n *node, what string) (string, bool) {
+	if r.Note(n, shape.Shape{Type: shape.Host}) {
+		return n.Value, true
+	}
 	s, ok := r.Text(n, what)
 	if !ok {
 		return "", false
@@ -182,6 +195,9 @@ func (r *Reader) Host(n *node, what string) (string, bool) {
 
 // Address reads host:port, where host is a name or an IP address.
 func (r *Reader) Address(n *node, what string) (string, bool) {
+	if r.Note(n, shape.Shape{Type: shape.Address}) {
+		return n.Value, true
+	}
 	s, ok := r.Text(n, what)
 	if !ok {
 		return "", false
@@ -215,6 +231,13 @@ func isAddress(s string) bool {
 
 // Path reads the path of a route: exact, prefix or, with variables, a template.
 func (r *Reader) Path(n *node, what string, template bool) (string, bool) {
+	kind := shape.Path
+	if template {
+		kind = shape.Template
+	}
+	if r.Note(n, shape.Shape{Type: kind}) {
+		return n.Value, true
+	}
 	s, ok := r.Text(n, what)
 	if !ok {
 		return "", false
@@ -263,6 +286,9 @@ func (o *Object) File(field string, required bool) (string, *node) {
 	v := o.Find(field, required)
 	if v == nil {
 		return "", nil
+	}
+	if o.r.Note(v, shape.Shape{Type: shape.File}) {
+		return v.Value, v
 	}
 	s, ok := o.r.Text(v, field)
 	if !ok {

@@ -7,11 +7,17 @@ import (
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
+	"github.com/domicile-dev/domicile/pkg/policy/shape"
 )
+
+var uses = map[Use]string{Home: shape.Home, Country: shape.Country, Any: shape.Any, Law: shape.Law}
 
 // Code returns a reader of codes for a use.
 func (k Known) Code(r *form.Reader, u Use) func(n *yamlpos.Node, what string) (string, bool) {
 	return func(n *yamlpos.Node, what string) (string, bool) {
+		if r.Note(n, shape.Shape{Type: shape.Code, Use: uses[u]}) {
+			return "SA", true
+		}
 		if n.Kind == yamlpos.Null {
 			r.Fail(n, codes.NoValue, lang.T(`write a code in quotes, as in "SA"`), lang.T("%s has no value", what))
 			return "", false
