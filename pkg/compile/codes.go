@@ -33,34 +33,50 @@ const (
 	CodeTwice         = "DP2118" // error: one name defined twice
 	CodeHostDisagrees = "DP2119" // warning: a host name's homes are served differently
 	CodeNoLaw         = "DP2120" // warning: no law file to check a mechanism against
-	CodeReviewDue     = "DP3101" // warning: transfer, jurisdiction or law file
+	CodeDutyShortfall = "DP2121" // error: a law requires that data be kept in its country
+	// CodeUnreachableRule is a warning: a rule for requests that belong to nobody.
+	CodeUnreachableRule = "DP2122"
+	CodeUnknownHome     = "DP2123" // error
+	CodeReviewDue       = "DP3101" // warning: transfer, jurisdiction or law file
 	// CodeReviewAhead is a warning from Compile and an error for new work: see Refuse.
-	CodeReviewAhead   = "DP3103"
-	CodeNotInForce    = "DP3110" // warning: a law file whose law is a bill
-	CodeExportLimit   = "DP3111" // warning: a transfer to where a law limits exports
-	CodeNotEnforced   = "DP3120" // warning: under observation
-	CodeObserveEnds   = "DP3121" // warning: observation ends within 30 days
-	CodeObserved      = "DP3122" // warning: observation has ended
-	CodeUnknownRegion = "DP4101" // error
-	CodeRegionCountry = "DP4103" // error: a region's country is not a country code
-	CodeNoBackend     = "DP4104" // warning
-	CodeNoPeer        = "DP4105" // warning
-	CodeNobodyServes  = "DP4107" // error: a class without subject names no region
-	CodeSharedAddress = "DP4108" // warning: one address in two regions
-	CodeOpenShadows   = "DP4109" // error: a class that needs no token takes the requests of one that does
-	CodeOddIssuer     = "DP4110" // error: an issuer that no header can carry
-	CodeNoToday       = "DP4111" // error: observation without a backend of today
-	CodeInternal      = "DP9101" // error
+	CodeReviewAhead     = "DP3103"
+	CodeNoBasis         = "DP3104" // warning: a rule without a basis
+	CodeNoReviewDate    = "DP3105" // warning: a transfer without reviewBy
+	CodeNoTranslation   = "DP3106" // warning: the Chinese title of a law is missing or stale
+	CodeNotInForce      = "DP3110" // warning: a law file whose law is a bill
+	CodeExportLimit     = "DP3111" // warning: a transfer to where a law limits exports
+	CodeNotEnforced     = "DP3120" // warning: under observation
+	CodeObserveEnds     = "DP3121" // warning: observation ends within 30 days
+	CodeObserved        = "DP3122" // warning: observation has ended
+	CodeObserveLong     = "DP3123" // warning: observation for more than a year
+	CodeWaiverForbidden = "DP3130" // error: the deployment allows no waivers
+	CodeNotWaivable     = "DP3131" // error
+	CodeWaiverUnused    = "DP3132" // warning
+	// CodeWaiverEnded is a warning from Compile and an error for new work: see Refuse.
+	CodeWaiverEnded    = "DP3133"
+	CodeWaiverApprover = "DP3134" // error: approved by nobody whose signature counts
+	CodeWaiverEnding   = "DP3135" // warning: ends within 30 days
+	CodeUnknownRegion  = "DP4101" // error
+	CodeRegionCountry  = "DP4103" // error: a region's country is not a country code
+	CodeNoBackend      = "DP4104" // warning
+	CodeNoPeer         = "DP4105" // warning
+	CodeNobodyServes   = "DP4107" // error: a class without subject names no region
+	CodeSharedAddress  = "DP4108" // warning: one address in two regions
+	CodeOpenShadows    = "DP4109" // error: a class that needs no token takes the requests of one that does
+	CodeOddIssuer      = "DP4110" // error: an issuer that no header can carry
+	CodeNoToday        = "DP4111" // error: observation without a backend of today
+	CodeShadowedRoute  = "DP4112" // warning: an earlier route takes all of its requests
+	CodeInternal       = "DP9101" // error
 )
 
 // Refuse returns the problems as they count for new work (lint, apply): a lapsed
-// transfer and a review that has not been yet are errors there. What is in force
-// is recompiled in spite of them, even by a clock that is wrong. The argument is
+// transfer, a waiver that has ended and a review that has not been yet are errors
+// there. What is in force is recompiled in spite of them, even by a clock that is wrong. The argument is
 // not changed.
 func Refuse(problems []policy.Problem) []policy.Problem {
 	out := make([]policy.Problem, len(problems))
 	for i, p := range problems {
-		if p.Code == CodeLapsed || p.Code == CodeReviewAhead {
+		if (p.Code == CodeLapsed || p.Code == CodeReviewAhead || p.Code == CodeWaiverEnded) && p.Waiver == "" {
 			p.Severity = policy.Error
 		}
 		out[i] = p
@@ -90,13 +106,26 @@ var codeInfos = []policy.CodeInfo{
 	{Code: CodeTwice, Title: lang.T("one name defined twice"), Page: lang.T("Two entries with one name leave open which of them counts. The message names the first.")},
 	{Code: CodeHostDisagrees, Title: lang.T("a host name whose homes disagree"), Page: lang.T("A class with the subject host is governed by the homes that the region of the host name serves first. Where they are served by different regions, nothing says whose home governs, and the request is refused as no-home.")},
 	{Code: CodeNoLaw, Title: lang.T("a mechanism that was not checked"), Page: lang.T("No law file applies to the jurisdiction, so nothing says whether the law knows the transfer's mechanism.")},
+	{Code: CodeDutyShortfall, Title: lang.T("a choice that falls short of a law's duty"), Page: lang.T("A law file of the jurisdiction says that the data of this class is to be kept in its country: a copy (then the region that serves first lies there), or no copy elsewhere (then every serving region and cache edge does). A waiver may carry the choice for at most 90 days; when it ends, what it carried is refused as lapsed.")},
+	{Code: CodeUnreachableRule, Title: lang.T("a rule that is never asked"), Page: lang.T("All routes of the class have the subject none: its requests carry nobody's data, and no home's rule governs them. The rule promises what nothing carries out.")},
+	{Code: CodeUnknownHome, Title: lang.T("an unknown home"), Page: lang.T("A denial holds for a home that has rules or that an issuer may name, and a waiver for one that has rules. For any other it would do nothing.")},
 	{Code: CodeReviewDue, Title: lang.T("a review is overdue"), Page: lang.T("The review date of a transfer, a jurisdiction or a law file has passed. Reviews warn; only until denies.")},
 	{Code: CodeReviewAhead, Title: lang.T("a review in the future"), Page: lang.T("review.last says when the jurisdiction was last reviewed. A date that has not come anywhere on earth records no review, and would put off the next one.")},
+	{Code: CodeNoBasis, Title: lang.T("a rule without a basis"), Page: lang.T("basis says why a rule is as it is: articles of the jurisdiction's law files, or chosen for the operator's own choice. Without one, nobody can tell whether the rule may be changed.")},
+	{Code: CodeNoReviewDate, Title: lang.T("a transfer that nobody reviews"), Page: lang.T("A permission to cross a border is looked at again by a date: reviewBy. Without one it outlives its reason.")},
+	{Code: CodeNoTranslation, Title: lang.T("a title whose translation is missing or stale"), Page: lang.T("Law files in use have a title in English and in Chinese. Where the two name different years, one of them was changed without the other.")},
 	{Code: CodeNotInForce, Title: lang.T("a law that is not in force"), Page: lang.T("The law file holds a bill, or a law that does not apply yet (status: not_law), so that its progress can be followed. Nothing follows from it, and citing it as the reason of a rule would be wrong.")},
 	{Code: CodeExportLimit, Title: lang.T("a destination to which a law limits exports"), Page: lang.T("A law file of the jurisdiction names destinations to which data may not be exported, or only within limits. Whether they reach a transfer depends on the kind of data, its volume and the recipient, which policy files do not say: look at the condition that is cited. Warning only.")},
 	{Code: CodeNotEnforced, Title: lang.T("a policy that is not enforced"), Page: lang.T("enforcement: observe lets pass to today's backends, and counts, what the policy refuses. Until its date nothing keeps this home's data where the policy says. It is for adopting Domicile; compare the counts (domicile plan --observed) and enforce.")},
 	{Code: CodeObserveEnds, Title: lang.T("an observation ends within 30 days"), Page: lang.T("At the instant of observeUntil the policy is enforced, on all replicas at once: what passed until then is refused, and the sessions that it opened are closed. Look at what passes now.")},
 	{Code: CodeObserved, Title: lang.T("an observation that has ended"), Page: lang.T("observeUntil has passed, so the policy is enforced. The file still says observe; write enforce, lest somebody believe it.")},
+	{Code: CodeObserveLong, Title: lang.T("an observation for more than a year"), Page: lang.T("observe is for adopting Domicile. A date more than a year ahead keeps the promise that data stays at home switched off for as long.")},
+	{Code: CodeWaiverForbidden, Title: lang.T("a waiver where none is allowed"), Page: lang.T("Waivers are off unless deployment.yaml says waivers: {allow: true}.")},
+	{Code: CodeNotWaivable, Title: lang.T("a finding that cannot be waived"), Page: lang.T("A waiver excuses findings of governance and a duty's shortfall; the message lists their codes. The form of files, borders and leaks cannot be waived.")},
+	{Code: CodeWaiverUnused, Title: lang.T("a waiver that excuses nothing"), Page: lang.T("There is no finding in its scope, so it only waits for one to excuse. Remove it.")},
+	{Code: CodeWaiverEnded, Title: lang.T("a waiver has ended"), Page: lang.T("At the instant of until a waiver excuses nothing any more. Where it carried a shortfall of a duty, those cells are refused as lapsed, on all replicas. New work that still holds it is refused; what is in force is recompiled all the same.")},
+	{Code: CodeWaiverApprover, Title: lang.T("a waiver approved by nobody whose signature counts"), Page: lang.T("Where the deployment lists signers, approvedBy names some of them.")},
+	{Code: CodeWaiverEnding, Title: lang.T("a waiver ends within 30 days"), Page: lang.T("At the instant of until it excuses nothing any more. Mend before what it excuses.")},
 	{Code: CodeUnknownRegion, Title: lang.T("an unknown region"), Page: lang.T("Regions are defined in deployment.yaml. The fix names the nearest one.")},
 	{Code: CodeRegionCountry, Title: lang.T("a region whose country is no country"), Page: lang.T("A region lies in exactly one country; borders are judged by it.")},
 	{Code: CodeNoBackend, Title: lang.T("a serving region without a backend"), Page: lang.T("The region may serve the class but has no backend for its service: requests are refused as no-backend.")},
@@ -106,6 +135,7 @@ var codeInfos = []policy.CodeInfo{
 	{Code: CodeOpenShadows, Title: lang.T("a class that needs no token takes the requests of one that does"), Page: lang.T("The first match wins. A route of subject none or host that covers a later route of subject caller or path.user serves those requests without asking whose they are. Put it after them, or make its match narrower.")},
 	{Code: CodeOddIssuer, Title: lang.T("an issuer with characters that no header carries"), Page: lang.T("The issuer of a verified token travels in a header from one of Envoy's decisions to the next. Spaces, control characters and letters beyond ASCII do not.")},
 	{Code: CodeNoToday, Title: lang.T("observation without a backend of today"), Page: lang.T("What the policy of a home under observation refuses goes to the backends that served before Domicile: today: of the deployment, by service. Every service that a caller's request can ask for needs one.")},
+	{Code: CodeShadowedRoute, Title: lang.T("a route that is never reached"), Page: lang.T("The first match wins, and an earlier route takes every request of this one. Put it before, or remove it.")},
 	{Code: CodeInternal, Title: lang.T("a bug of Domicile"), Page: lang.T("Compiling ended in a bug. Nothing was applied. Please report it together with the files.")},
 }
 

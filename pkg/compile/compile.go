@@ -47,6 +47,7 @@ type builder struct {
 	topo      topology.Topology
 	places    map[[2]string]policy.Pos
 	observed  []Observation
+	waived    map[string]bool // ids of waivers that a finding asked for
 }
 
 // Compile judges the set as of at and compiles it. The problems are sorted; the
@@ -64,7 +65,7 @@ func Compile(set *policy.Set, at time.Time) (*Result, []policy.Problem) {
 		set: set, at: at,
 		regions: map[string]policy.Region{}, classes: map[string]bool{}, subjects: map[string]bool{},
 		homes: map[string]bool{}, transfers: map[string][]*crossing{}, gaps: map[gap]*concerned{},
-		places: map[[2]string]policy.Pos{},
+		places: map[[2]string]policy.Pos{}, waived: map[string]bool{},
 	}
 	for _, pass := range []func(){
 		b.checkGroups,
@@ -74,17 +75,21 @@ func Compile(set *policy.Set, at time.Time) (*Result, []policy.Problem) {
 		b.compileToday,
 		b.checkAddresses,
 		b.checkShadows,
+		b.checkUnreachable,
+		b.checkDenials,
 		func() { b.eachJurisdiction(b.checkLaws) },
 		func() { b.eachJurisdiction(b.compileTransfers) },
 		func() { b.eachJurisdiction(b.compileRules) },
+		func() { b.eachJurisdiction(b.checkDuties) },
 		b.brake,
 		func() { b.eachJurisdiction(b.observe) },
 		b.reportGaps,
 		b.reportUnused,
 		func() { b.eachJurisdiction(b.checkReach) },
 		func() { b.eachJurisdiction(b.checkReviews) },
-		b.checkLawReviews,
+		b.checkLawFiles,
 		b.checkBackends,
+		b.checkWaivers,
 	} {
 		pass()
 	}

@@ -40,10 +40,10 @@ func sample() *policy.Set {
 	return &policy.Set{
 		Laws: map[string]*law.Law{
 			"SA": {
-				Code: "SA", Articles: map[string]law.Article{"pdpl-29": {ID: "pdpl-29", Citation: "PDPL Art. 29"}},
+				Code: "SA", Title: "PDPL 2023", TitleZh: "《2023 年个人数据保护法》", Articles: map[string]law.Article{"pdpl-29": {ID: "pdpl-29", Citation: "PDPL Art. 29"}},
 				Duty: "conditional", Mechanisms: []string{"adequacy", "scc"}, ReviewBy: ending, Pos: line(1),
 			},
-			"EU": {Code: "EU", Mechanisms: []string{"adequacy", "scc"}, Adequate: []string{"JP", "LIST"}, ReviewBy: ending, Pos: line(2)},
+			"EU": {Code: "EU", Title: "GDPR", TitleZh: "《通用数据保护条例》", Mechanisms: []string{"adequacy", "scc"}, Adequate: []string{"JP", "LIST"}, ReviewBy: ending, Pos: line(2)},
 		},
 		Groups: map[string]*law.Group{
 			"EEA":  {Name: "EEA", FreeMovement: true, Members: []law.GroupMember{{Code: "DE"}, {Code: "FR"}}, Pos: line(3)},
@@ -94,8 +94,8 @@ func sample() *policy.Set {
 				Code: "DE", Laws: texts("EU"), Pos: line(61),
 				Rules: map[string]*policy.Rule{
 					"message":  {Class: "message", Serve: texts("eu-frankfurt"), Basis: texts("chosen"), Pos: line(62)},
-					"presence": {Class: "presence", Serve: texts("eu-frankfurt"), Pos: line(63)},
-					"profile":  {Class: "profile", Serve: texts("eu-frankfurt"), Pos: line(64)},
+					"presence": {Class: "presence", Serve: texts("eu-frankfurt"), Basis: texts("chosen"), Pos: line(63)},
+					"profile":  {Class: "profile", Serve: texts("eu-frankfurt"), Basis: texts("chosen"), Pos: line(64)},
 				},
 			},
 		},

@@ -75,6 +75,12 @@ func (b *builder) checkAddresses() {
 	}
 }
 
+// isOpen tells whether a route serves requests without asking whose they are.
+func isOpen(c policy.ClassRoute) bool {
+	s := residency.Subject(c.Subject)
+	return s == residency.SubjectNone || s == residency.SubjectHost
+}
+
 // checkShadows refuses open routes that take the requests of later ones.
 func (b *builder) checkShadows() {
 	classes, gateways := b.set.Deployment.Classes, map[string]bool{}
@@ -82,14 +88,14 @@ func (b *builder) checkShadows() {
 		gateways[strings.ToLower(r.Host)] = true
 	}
 	for i, open := range classes {
-		if s := residency.Subject(open.Subject); s != residency.SubjectNone && s != residency.SubjectHost {
+		if !isOpen(open) {
 			continue
 		}
 		for _, later := range classes[i+1:] {
 			if open.Host != "" && later.Host == "" && !gateways[strings.ToLower(open.Host)] {
 				continue // a host of its own, for static files or the like
 			}
-			if s := residency.Subject(later.Subject); (s == residency.SubjectCaller || s == residency.SubjectUser) && covers(open, later) {
+			if !isOpen(later) && covers(open, later) {
 				b.add(policy.Problem{
 					Pos: open.Pos, Code: CodeOpenShadows, Severity: policy.Error,
 					Message: lang.T("class %s, which needs no token, takes the requests of class %s", open.Class, later.Class),
@@ -100,6 +106,36 @@ func (b *builder) checkShadows() {
 			}
 		}
 	}
+}
+
+// checkUnreachable warns of routes that an earlier one takes every request of,
+// and of rules for classes whose requests belong to nobody.
+func (b *builder) checkUnreachable() {
+	classes := b.set.Deployment.Classes
+	for i, x := range classes {
+		for _, first := range classes[:i] {
+			if covers(first, x) && (first.Host == "" || strings.EqualFold(first.Host, x.Host)) {
+				if isOpen(first) && !isOpen(x) {
+					break // an error of its own
+				}
+				b.add(policy.Problem{
+					Pos: x.Pos, Code: CodeShadowedRoute, Severity: policy.Warning,
+					Message: lang.T("this route of class %s is never reached", x.Class),
+					Why:     lang.T("%s:%d comes first and takes all of its requests, and the first match wins", first.Pos.File, first.Pos.Line),
+					Fix:     lang.T("move it before that route, or remove it"),
+				})
+				break
+			}
+		}
+	}
+	b.eachJurisdiction(func(home string, j *policy.Jurisdiction) {
+		for _, class := range slices.Sorted(maps.Keys(j.Rules)) {
+			if r := j.Rules[class]; r != nil && b.classes[class] && !b.subjects[class] {
+				b.warn(r.Pos, CodeUnreachableRule, lang.T("remove it, or give a route of the class a subject"),
+					lang.T("the rule of %s for class %s is never asked: requests of that class belong to nobody (subject: none)", home, class))
+			}
+		}
+	})
 }
 
 // covers tells whether a takes every request of x, or every one at a host that

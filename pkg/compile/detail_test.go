@@ -120,12 +120,13 @@ func TestProblemCitesTheAuthorsBasisAndTheNearestTransfer(t *testing.T) {
 	}
 }
 
-// TestARuleForAClassWithoutSubject is harmless: the class is served without it.
+// TestARuleForAClassWithoutSubject is never asked: the class is served without it.
 func TestARuleForAClassWithoutSubject(t *testing.T) {
 	s := sample()
 	s.Deployment.Regions = append(s.Deployment.Regions, policy.Region{Name: "ksa-jeddah", Country: "SA", Pos: line(71)})
-	sa(s).Rules["health"] = &policy.Rule{Serve: texts("ksa-jeddah"), Entry: texts("me-riyadh")}
-	if _, problems := Compile(s, now); len(problems) > 0 {
+	sa(s).Rules["health"] = &policy.Rule{Serve: texts("ksa-jeddah"), Entry: texts("me-riyadh"), Basis: texts("chosen"), Pos: line(72)}
+	_, problems := Compile(s, now)
+	if p, _ := find(problems, CodeUnreachableRule); len(problems) != 1 || p.Line != 72 || p.Severity != policy.Warning {
 		t.Errorf("%+v", problems)
 	}
 }
@@ -151,7 +152,7 @@ func TestHostWhoseHomesAgree(t *testing.T) {
 	sa(s).Transfers[0].To = texts("EEA")
 	fr := *s.Jurisdictions["DE"]
 	fr.Code = "FR"
-	fr.Rules = map[string]*policy.Rule{"message": {Serve: texts("eu-frankfurt")}, "presence": {Serve: texts("eu-frankfurt")}, "profile": {}}
+	fr.Rules = map[string]*policy.Rule{"message": {Serve: texts("eu-frankfurt"), Basis: texts("chosen")}, "presence": {Serve: texts("eu-frankfurt"), Basis: texts("chosen")}, "profile": {}}
 	s.Jurisdictions["FR"] = &fr
 	s.Deployment.Issuers[0].Homes = texts("SA", "DE", "FR")
 	if _, problems := Compile(s, now); len(problems) > 0 {

@@ -24,23 +24,27 @@ func (b *builder) laws(j *policy.Jurisdiction) []*law.Law {
 
 // checkLaws looks up the law files of a jurisdiction and the articles that its
 // rules give as their basis.
-func (b *builder) checkLaws(_ string, j *policy.Jurisdiction) {
+func (b *builder) checkLaws(home string, j *policy.Jurisdiction) {
 	for _, t := range j.Laws {
 		switch l := b.set.Laws[t.Value]; {
 		case l == nil:
 			b.unknownLaw(t, slices.Collect(maps.Keys(b.set.Laws)))
 		case l.NotLaw:
-			b.warn(t.Pos, CodeNotInForce, lang.T("remove it until its law file says that it is in force"),
-				lang.T("law %q is not in force: nothing follows from it", t.Value))
+			b.govern(home, nil, warning(t.Pos, CodeNotInForce, lang.T("remove it until its law file says that it is in force"),
+				lang.T("law %q is not in force: nothing follows from it", t.Value)))
 		}
 	}
 	known := []string{"chosen"}
 	for _, l := range b.laws(j) {
 		known = append(known, slices.Collect(maps.Keys(l.Articles))...)
 	}
-	for _, r := range j.Rules {
+	for class, r := range j.Rules {
 		if r == nil {
 			continue
+		}
+		if len(r.Basis) == 0 && len(r.Serve) > 0 {
+			b.govern(home, []string{class}, warning(r.Pos, CodeNoBasis, lang.T("add basis: [chosen], or the ids of articles"),
+				lang.T("the rule of %s for class %s gives no basis", home, class)))
 		}
 		for _, t := range r.Basis {
 			if !slices.Contains(known, t.Value) {
@@ -146,7 +150,7 @@ func (b *builder) checkExportLimits(home string, laws []*law.Law, c *crossing) {
 			if len(hit) == 0 || c.ended {
 				continue
 			}
-			b.add(policy.Problem{
+			b.govern(home, unique(c.Classes), policy.Problem{
 				Pos: c.Pos, Code: CodeExportLimit, Severity: policy.Warning,
 				Message: lang.T("transfer %s of %s: law %s limits exports to %s", c.ID, home, l.Code, strings.Join(distinct(hit), ", ")),
 				Law:     limit.Citation + ": " + limit.Condition,
@@ -293,13 +297,22 @@ func (b *builder) split(c cellOf, purpose string, list []policy.Text) (live, end
 	return live, ended
 }
 
-// cite gives the articles that the author named as the rule's basis.
+// cite gives the articles that the author named as the rule's basis, else what the
+// jurisdiction's law files are cited as: whose law a crossing would break.
 func (b *builder) cite(c cellOf) (out []string) {
 	for _, t := range c.r.Basis {
 		for _, l := range b.laws(c.j) {
 			if a, ok := l.Articles[t.Value]; ok {
 				out = append(out, a.Citation)
 			}
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	for _, l := range b.laws(c.j) {
+		if l.Citation != "" {
+			out = append(out, l.Code+": "+l.Citation)
 		}
 	}
 	return out

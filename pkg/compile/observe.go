@@ -50,6 +50,9 @@ func (b *builder) observe(home string, j *policy.Jurisdiction) {
 	days := lang.T("%d days left", int(until.Sub(b.at)/(24*time.Hour)))
 	b.warn(j.Pos, CodeNotEnforced, lang.T("write enforcement: enforce as soon as the counts allow it"),
 		lang.T("%s is NOT ENFORCED until %s (%s): what its policy refuses passes to today's backends", home, date, days))
+	if until.After(b.at.AddDate(1, 0, 0)) {
+		b.warn(j.Pos, CodeObserveLong, lang.T("write an earlier observeUntil"), lang.T("the observation of %s lasts until %s, more than a year from now", home, date))
+	}
 	if until.Sub(b.at) <= notice {
 		b.warn(j.Pos, CodeObserveEnds, lang.T("look at what passes now (domicile plan --observed), and mend the policy or move observeUntil"),
 			lang.T("the observation of %s ends on %s: from then on its requests are refused where they pass now", home, date))

@@ -35,6 +35,7 @@ func at(n int, values ...string) []policy.Text {
 }
 
 var errorsMade = []edit{
+	{"a denial of nobody's home", func(s *policy.Set) { s.Denials = []policy.Denial{{Home: "DK", Pos: line(71)}} }, CodeUnknownHome, policy.Error, 71, []string{`"DK"`}, nil},
 	{"a peer of two regions, in another case", func(s *policy.Set) { s.Deployment.Regions[1].Peer = "PEER.sa.example.com:8443" },
 		CodeTwice, policy.Error, 12, []string{"gateway peer"}, nil},
 	{"an issuer with a line break", func(s *policy.Set) { s.Deployment.Issuers[0].Issuer = "https://id\nx: y" },
@@ -43,7 +44,7 @@ var errorsMade = []edit{
 		open := policy.ClassRoute{Class: "health", PathPrefix: "/", Subject: "none", Service: "message", Serve: at(71, "me-riyadh"), Pos: line(72)}
 		s.Deployment.Classes = append([]policy.ClassRoute{open}, s.Deployment.Classes...)
 	},
-		CodeOpenShadows, policy.Error, 72, []string{"class health", "class message"}, nil},
+		CodeOpenShadows, policy.Error, 72, []string{"class health", "class message"}, []string{CodeShadowedRoute}},
 	{"a gateway's host without a token", func(s *policy.Set) {
 		open := policy.ClassRoute{Class: "health", Host: "SA.example.com", Subject: "none", Service: "message", Serve: at(71, "me-riyadh"), Pos: line(72)}
 		s.Deployment.Classes = append([]policy.ClassRoute{open}, s.Deployment.Classes...)
@@ -130,22 +131,36 @@ var errorsMade = []edit{
 		CodeNotAdequate, policy.Error, 47, []string{"do not list DE as adequate"}, nil},
 	{"adequacy for others", func(s *policy.Set) {
 		s.Jurisdictions["DE"].Transfers = []*policy.Transfer{{
-			ID: "a", To: texts("JP", "GB", "TR"), Classes: texts("message"), For: texts("deliver"), Mechanism: "adequacy", Pos: line(71),
+			ID: "a", To: texts("JP", "GB", "TR"), Classes: texts("message"), For: texts("deliver"), Mechanism: "adequacy", ReviewBy: ending, Pos: line(71),
 		}}
 	}, CodeNotAdequate, policy.Error, 71, []string{"do not list TR as adequate"}, nil},
 	{"adequacy for five others", func(s *policy.Set) {
 		s.Jurisdictions["DE"].Transfers = []*policy.Transfer{{
-			ID: "a", To: texts("BA", "BB", "BC", "BD", "BE"), Classes: texts("message"), For: texts("deliver"), Mechanism: "adequacy", Pos: line(71),
+			ID: "a", To: texts("BA", "BB", "BC", "BD", "BE"), Classes: texts("message"), For: texts("deliver"), Mechanism: "adequacy", ReviewBy: ending, Pos: line(71),
 		}}
 	}, CodeNotAdequate, policy.Error, 71, []string{"BA, BB, BC, BD, BE as"}, nil},
 	{"adequacy for many others", func(s *policy.Set) {
 		s.Jurisdictions["DE"].Transfers = []*policy.Transfer{{
-			ID: "a", To: texts("BA", "BB", "BC", "BD", "BE", "BF", "BG"), Classes: texts("message"), For: texts("deliver"), Mechanism: "adequacy", Pos: line(71),
+			ID: "a", To: texts("BA", "BB", "BC", "BD", "BE", "BF", "BG"), Classes: texts("message"), For: texts("deliver"), Mechanism: "adequacy", ReviewBy: ending, Pos: line(71),
 		}}
 	}, CodeNotAdequate, policy.Error, 71, []string{"BA, BB, BC, BD, BE and 2 more as"}, nil},
 }
 
 var warningsMade = []edit{
+	{"a rule without a basis", func(s *policy.Set) { message(s).Basis, message(s).Pos = nil, line(71) }, CodeNoBasis, policy.Warning, 71, []string{"SA", "message"}, nil},
+	{"a transfer without a date of review", func(s *policy.Set) { sa(s).Transfers[0].ReviewBy = time.Time{} }, CodeNoReviewDate, policy.Warning, 46, []string{"roam"}, nil},
+	{"a law without a Chinese title", func(s *policy.Set) { s.Laws["SA"].TitleZh = "" }, CodeNoTranslation, policy.Warning, 1, []string{"SA", "no Chinese title"}, nil},
+	{"a law whose Chinese title is stale", func(s *policy.Set) { s.Laws["SA"].TitleZh = "《2019 年个人数据保护法》" }, CodeNoTranslation, policy.Warning, 1, []string{"other years", "2019"}, nil},
+	{"a route behind one that takes all", func(s *policy.Set) {
+		s.Deployment.Classes = append(s.Deployment.Classes, policy.ClassRoute{Class: "message", PathPrefix: "/v1/messages/old", Subject: "caller", Pos: line(71)})
+	}, CodeShadowedRoute, policy.Warning, 71, []string{"x.yaml:21", "message"}, nil},
+	{"a route of a host behind one of every host", func(s *policy.Set) {
+		s.Deployment.Classes = append(s.Deployment.Classes, policy.ClassRoute{Class: "presence", Path: "/ws", Host: "a.example.com", Method: "GET", Subject: "caller", Service: "message", Pos: line(71)})
+	}, CodeShadowedRoute, policy.Warning, 71, []string{"x.yaml:22"}, nil},
+	{"an observation for two years", func(s *policy.Set) {
+		s.Deployment.Today = map[string][]string{"message": {"10.9.0.1:1"}, "profile": {"10.9.0.1:2"}}
+		sa(s).Enforcement, sa(s).ObserveUntil = "observe", now.AddDate(2, 0, 0)
+	}, CodeObserveLong, policy.Warning, 41, []string{"SA"}, []string{CodeNotEnforced}},
 	{"law that is a bill", func(s *policy.Set) { s.Laws["SA"].NotLaw, sa(s).Laws = true, at(71, "SA") },
 		CodeNotInForce, policy.Warning, 71, []string{`law "SA"`}, nil},
 	{"export limit", func(s *policy.Set) {
@@ -176,14 +191,18 @@ var warningsMade = []edit{
 	{"no peer", func(s *policy.Set) { s.Deployment.Regions[0].Peer = "" }, CodeNoPeer, policy.Warning, 11, []string{"me-riyadh"}, nil},
 	{"home that no issuer names", func(s *policy.Set) { s.Deployment.Issuers[0].Homes = texts("SA") },
 		CodeNoIssuer, policy.Warning, 61, []string{"DE"}, nil},
-	{"no law file", func(s *policy.Set) { sa(s).Laws = nil; message(s).Basis = nil; sa(s).Rules["presence"].Basis = nil },
+	{"no law file", func(s *policy.Set) {
+		sa(s).Laws = nil
+		message(s).Basis = texts("chosen")
+		sa(s).Rules["presence"].Basis = texts("chosen")
+	},
 		CodeNoLaw, policy.Warning, 46, []string{"roam"}, nil},
 	{"host name that says nothing", func(s *policy.Set) {
 		s.Deployment.Classes[0].Subject = "host"
 		s.Deployment.Regions[1].Country = "FR"
 		sa(s).Transfers[0].To = texts("EEA")
 		s.Jurisdictions["FR"] = &policy.Jurisdiction{Code: "FR", Laws: texts("EU"), Pos: line(71), Rules: map[string]*policy.Rule{
-			"message": {Serve: texts("eu-frankfurt", "tr-istanbul")}, "presence": {}, "profile": {},
+			"message": {Serve: texts("eu-frankfurt", "tr-istanbul"), Basis: texts("chosen")}, "presence": {}, "profile": {},
 		}}
 		s.Deployment.Issuers[0].Homes = texts("SA", "DE", "FR")
 	}, CodeHostDisagrees, policy.Warning, 21, []string{"eu-frankfurt"}, nil},

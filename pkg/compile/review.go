@@ -19,7 +19,11 @@ const notice = 30 * 24 * time.Hour
 const day = "2006-01-02"
 
 func (b *builder) warn(at policy.Pos, code string, fix, message lang.Text) {
-	b.add(policy.Problem{Pos: at, Code: code, Severity: policy.Warning, Message: message, Fix: fix})
+	b.add(warning(at, code, fix, message))
+}
+
+func warning(at policy.Pos, code string, fix, message lang.Text) policy.Problem {
+	return policy.Problem{Pos: at, Code: code, Severity: policy.Warning, Message: message, Fix: fix}
 }
 
 // atRunTime are the purposes whose crossings only a request shows.
@@ -72,16 +76,20 @@ func (b *builder) checkReviews(home string, j *policy.Jurisdiction) {
 			b.warn(c.Pos, CodeLapsing, lang.T("renew it in time"), lang.T("transfer %s of %s ends on %s", c.ID, home, c.Until.UTC().Format(day)))
 		}
 		if b.overdue(c.ReviewBy) {
-			b.warn(c.Pos, CodeReviewDue, lang.T("review it and move reviewBy"), lang.T("transfer %s of %s was to be reviewed by %s", c.ID, home, c.ReviewBy.UTC().Format(day)))
+			b.govern(home, unique(c.Classes), warning(c.Pos, CodeReviewDue, lang.T("review it and move reviewBy"),
+				lang.T("transfer %s of %s was to be reviewed by %s", c.ID, home, c.ReviewBy.UTC().Format(day))))
+		}
+		if c.ReviewBy.IsZero() {
+			b.govern(home, unique(c.Classes), warning(c.Pos, CodeNoReviewDate, lang.T("add reviewBy: DATE"), lang.T("transfer %s of %s has no date of review", c.ID, home)))
 		}
 	}
 	// A day begins up to 14 hours earlier in the east than in UTC.
 	if j.ReviewLast.Sub(b.at) > 14*time.Hour {
-		b.warn(cmp.Or(j.ReviewPos, j.Pos), CodeReviewAhead, lang.T("set review.last to the day of the last review"),
-			lang.T("review.last of %s is %s, in the future", home, j.ReviewLast.UTC().Format(day)))
+		b.govern(home, nil, warning(cmp.Or(j.ReviewPos, j.Pos), CodeReviewAhead, lang.T("set review.last to the day of the last review"),
+			lang.T("review.last of %s is %s, in the future", home, j.ReviewLast.UTC().Format(day))))
 	}
 	if next := j.ReviewLast.Add(j.ReviewEvery); j.ReviewEvery > 0 && b.overdue(next) {
-		b.warn(j.Pos, CodeReviewDue, lang.T("review it and set review.last"), lang.T("%s was to be reviewed by %s", home, next.UTC().Format(day)))
+		b.govern(home, nil, warning(j.Pos, CodeReviewDue, lang.T("review it and set review.last"), lang.T("%s was to be reviewed by %s", home, next.UTC().Format(day))))
 	}
 }
 
@@ -90,8 +98,9 @@ func (b *builder) overdue(date time.Time) bool {
 	return !date.IsZero() && !b.at.Before(date.AddDate(0, 0, 1))
 }
 
-// checkLawReviews warns of law files in use whose facts may be out of date.
-func (b *builder) checkLawReviews() {
+// checkLawFiles warns of law files in use whose facts may be out of date, or
+// whose Chinese title is missing or older than the English one.
+func (b *builder) checkLawFiles() {
 	used := map[string]*law.Law{}
 	b.eachJurisdiction(func(_ string, j *policy.Jurisdiction) {
 		for _, l := range b.laws(j) {
@@ -99,10 +108,29 @@ func (b *builder) checkLawReviews() {
 		}
 	})
 	for _, code := range slices.Sorted(maps.Keys(used)) {
-		if l := used[code]; b.overdue(l.ReviewBy) {
+		l := used[code]
+		if b.overdue(l.ReviewBy) {
 			b.warn(l.Pos, CodeReviewDue, lang.T("check its facts against the sources"), lang.T("law file %s was to be reviewed by %s", code, l.ReviewBy.UTC().Format(day)))
 		}
+		switch {
+		case l.TitleZh == "":
+			b.warn(l.Pos, CodeNoTranslation, lang.T("add titleZh"), lang.T("law file %s has no Chinese title", code))
+		case !slices.Equal(years(l.Title), years(l.TitleZh)):
+			b.warn(l.Pos, CodeNoTranslation, lang.T("translate the title anew"), lang.T("the Chinese title of law file %s names other years than the English one: %s", code, l.TitleZh))
+		}
 	}
+}
+
+// years lists the years that a title names, sorted: an amended law has another
+// one, so that a title which was not translated since can be told.
+func years(title string) []string {
+	var out []string
+	for _, word := range strings.FieldsFunc(title, func(r rune) bool { return r < '0' || r > '9' }) {
+		if len(word) == 4 && (word[:2] == "19" || word[:2] == "20") {
+			out = append(out, word)
+		}
+	}
+	return distinct(out)
 }
 
 // checkBackends warns of serving regions that have nothing to serve with, or

@@ -8,6 +8,7 @@ var catalogues = []map[string]string{
 	zhCompile,
 	zhCompileCodes,
 	zhForm,
+	zhGovern,
 	zhHome,
 	zhLaw,
 	zhPolicy,

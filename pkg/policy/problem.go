@@ -28,6 +28,7 @@ type Problem struct {
 	Why      lang.Text // the place it conflicts with
 	Law      string    // as cited, in the language of the citation
 	Fix      lang.Text
+	Waiver   string // id of the waiver that makes it a warning; "" for none
 }
 
 // problemJSON is the form of a Problem on the wire.
@@ -42,13 +43,14 @@ type problemJSON struct {
 	Law       string   `json:"law,omitempty"`
 	Fix       string   `json:"fix,omitempty"`
 	FixZh     string   `json:"fixZh,omitempty"`
+	Waiver    string   `json:"waiver,omitempty"`
 }
 
 // MarshalJSON writes the problem flat.
 func (p Problem) MarshalJSON() ([]byte, error) {
 	return json.Marshal(problemJSON{
 		Pos: p.Pos, Code: p.Code, Severity: p.Severity, Message: p.Message.En, MessageZh: p.Message.Zh,
-		Why: p.Why.En, WhyZh: p.Why.Zh, Law: p.Law, Fix: p.Fix.En, FixZh: p.Fix.Zh,
+		Why: p.Why.En, WhyZh: p.Why.Zh, Law: p.Law, Fix: p.Fix.En, FixZh: p.Fix.Zh, Waiver: p.Waiver,
 	})
 }
 
@@ -59,7 +61,7 @@ func (p *Problem) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("read problem: %w", err)
 	}
 	*p = Problem{
-		Pos: x.Pos, Code: x.Code, Severity: x.Severity, Law: x.Law, Message: lang.Text{En: x.Message, Zh: x.MessageZh},
+		Pos: x.Pos, Code: x.Code, Severity: x.Severity, Law: x.Law, Waiver: x.Waiver, Message: lang.Text{En: x.Message, Zh: x.MessageZh},
 		Why: lang.Text{En: x.Why, Zh: x.WhyZh}, Fix: lang.Text{En: x.Fix, Zh: x.FixZh},
 	}
 	return nil

@@ -30,6 +30,7 @@ type Problem struct {
 	Why       string `json:"why,omitempty"`
 	WhyZh     string `json:"whyZh,omitempty"`
 	Law       string `json:"law,omitempty"`
+	Waiver    string `json:"waiver,omitempty"` // id of the one that excuses it
 }
 
 // Place turns the names of policy files into paths that the reader can open, and
@@ -59,7 +60,7 @@ func (p Place) JSON(problems []policy.Problem) []Problem {
 		out = append(out, Problem{
 			File: p.Shown(q.File), Line: q.Line, Column: q.Column, Code: q.Code, Severity: q.Severity,
 			Message: q.Message.En, MessageZh: q.Message.In(lang.Chinese), Fix: q.Fix.En, FixZh: q.Fix.In(lang.Chinese),
-			Why: q.Why.En, WhyZh: q.Why.In(lang.Chinese), Law: q.Law,
+			Why: q.Why.En, WhyZh: q.Why.In(lang.Chinese), Law: q.Law, Waiver: q.Waiver,
 		})
 	}
 	return out
