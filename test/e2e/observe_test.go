@@ -153,6 +153,13 @@ func countsWhatPassed(t *testing.T, l *lab) {
 			t.Errorf("no %s in\n%s", want, text)
 		}
 	}
+	plan, errs, code := run(t, "plan", enforced(t), "--dir", l.dir, "--observed", "demo")
+	if code != 0 || !strings.Contains(plan, "that enforcing would have refused:") || !strings.Contains(plan, "entry-not-allowed") || !strings.Contains(plan, "0 loosened") {
+		t.Errorf("plan: exit %d: %s%s", code, plan, errs)
+	}
+	if out, errs, code := run(t, "plan", enforced(t), "--dir", l.dir, "--observed", eu.EnvoyAdmin, "--output", "json"); code != 0 || !strings.Contains(out, `"requests": 4`) {
+		t.Errorf("plan of one Envoy: exit %d: %s%s", code, out, errs)
+	}
 	if strings.Contains(text, "watched-") || strings.Contains(text, `home="SA"`) {
 		t.Errorf("the counts name a user, or an enforced home:\n%s", text)
 	}

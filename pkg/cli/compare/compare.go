@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/observed"
 	"github.com/domicile-dev/domicile/pkg/cli/planfile"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/gitsync/gogit"
@@ -52,6 +53,8 @@ type result struct {
 	Waivers     []string      `json:"waivers"`
 	Denials     []string      `json:"denials"`
 	NotEnforced []string      `json:"notEnforced"`
+	// Observed is what passed by observation; null where nobody asked.
+	Observed *observed.Report `json:"observed,omitempty"`
 }
 
 // change is a change with the place of its rule and a command that shows it.
@@ -70,6 +73,7 @@ func PlanCommand(s *session.Session) *cobra.Command {
 		message  string
 		all      bool
 		detailed bool
+		passed   observed.Source
 	)
 	cmd := &cobra.Command{
 		Use:   "plan DIR",
@@ -83,7 +87,8 @@ statement about all of the combinations that are counted in the last line.
 
 With --out FILE the plan is saved together with the policy: domicile approve adds
 approvals to it, and domicile apply FILE applies exactly that, or refuses if what is
-live has moved meanwhile. With --detailed-exitcode the exit code is 3 when anything
+live has moved meanwhile. With --observed it asks Envoys how many requests of homes
+under observation passed that enforcing would have refused. With --detailed-exitcode the exit code is 3 when anything
 changes. domicile breaking is the form for continuous integration.`,
 		Example: `  domicile plan policies --control https://control.example.com:8443
   domicile plan policies --against git#main
@@ -96,11 +101,19 @@ changes. domicile breaking is the form for continuous integration.`,
 	cmd.Flags().StringVarP(&out, "out", "o", "", "save the plan in this `file`; needs what is live")
 	cmd.Flags().StringVarP(&message, "message", "m", "", "why, for the history; kept in the saved plan")
 	cmd.Flags().BoolVar(&all, "all", false, "list neutral changes and every entry")
+	passed.Flags(cmd)
 	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 3 when anything changes")
 	cmd.RunE = s.Run(func(cmd *cobra.Command, args []string) error {
 		c, err := o.compare(s, cmd, args[0])
 		if err != nil {
 			return err
+		}
+		if passed.Asked() {
+			r, err := passed.Collect(cmd.Context(), cmd, o.Dir)
+			if err != nil {
+				return err
+			}
+			c.passed = &r
 		}
 		if out != "" {
 			if c.before.Name != "live" {
@@ -167,6 +180,7 @@ type Comparison struct {
 	after  *session.Local
 	report plan.Report
 	beside []plan.Change
+	passed *observed.Report // nil where nobody asked
 }
 
 func (o *options) compare(s *session.Session, cmd *cobra.Command, dir string) (*Comparison, error) {
@@ -240,6 +254,7 @@ func (c *Comparison) result() result {
 		Bundle: c.after.Bundle.Digest(), Table: c.after.Table.Digest(), Changes: []change{}, Compared: c.report.Compared,
 		Loosened: c.report.Count(plan.Loosens), Tightened: c.report.Count(plan.Tightens), Neutral: c.report.Count(plan.Neutral),
 		Beside: c.beside, NeedsRoles: c.roles(), Waivers: []string{}, Denials: []string{}, NotEnforced: []string{},
+		Observed: c.passed,
 	}
 	if r.Beside == nil {
 		r.Beside = []plan.Change{}

@@ -143,6 +143,9 @@ func (c *Comparison) text(w io.Writer, l lang.Lang, v view) {
 		fmt.Fprintln(w)
 	}
 	c.standing(w, l)
+	if c.passed != nil {
+		c.passed.Text(w, l)
+	}
 	c.summary(w, l, hidden)
 	c.next(w, l, v)
 }
@@ -229,6 +232,11 @@ func (c *Comparison) markdown(w io.Writer, l lang.Lang) {
 	}
 	fmt.Fprintln(w)
 	c.standing(w, l)
+	if c.passed != nil {
+		fmt.Fprintln(w, "```")
+		c.passed.Text(w, l)
+		fmt.Fprintln(w, "```")
+	}
 	fmt.Fprintln(w)
 	c.summary(w, l, 0)
 }
