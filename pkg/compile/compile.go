@@ -23,9 +23,6 @@ type Result struct {
 	// Places holds where each rule stands, by {home, class}. It explains; it is
 	// no part of any digest.
 	Places map[[2]string]policy.Pos
-	// Observed lists the homes under observation, sorted. When it ends is no part of
-	// any digest: the table of today says only that it has not.
-	Observed []Observation
 }
 
 // builder is the state that the passes share.
@@ -46,7 +43,6 @@ type builder struct {
 	spec      residency.Spec
 	topo      topology.Topology
 	places    map[[2]string]policy.Pos
-	observed  []Observation
 	waived    map[string]bool // ids of waivers that a finding asked for
 }
 
@@ -113,7 +109,7 @@ func (b *builder) finish() (*Result, []policy.Problem) {
 	if table == nil || b.failed() {
 		return nil, b.problems
 	}
-	return &Result{Table: table, Topology: &b.topo, NextBoundary: b.boundary, Places: b.places, Observed: b.observed}, b.problems
+	return &Result{Table: table, Topology: &b.topo, NextBoundary: b.boundary, Places: b.places}, b.problems
 }
 
 func compareProblems(x, y policy.Problem) int {

@@ -10,12 +10,6 @@ import (
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
-// Observation is a home whose policy is not enforced until an instant.
-type Observation struct {
-	Home  string
-	Until time.Time
-}
-
 // compileToday says where the services were served before Domicile.
 func (b *builder) compileToday() {
 	for service, addresses := range b.set.Deployment.Today {
@@ -45,7 +39,10 @@ func (b *builder) observe(home string, j *policy.Jurisdiction) {
 	}
 	b.note(until)
 	b.spec.Observed = append(b.spec.Observed, home)
-	b.observed = append(b.observed, Observation{home, until})
+	if b.spec.ObserveEnds == nil {
+		b.spec.ObserveEnds = map[string]time.Time{}
+	}
+	b.spec.ObserveEnds[home] = until
 	b.needToday(home, j)
 	days := lang.T("%d days left", int(until.Sub(b.at)/(24*time.Hour)))
 	b.warn(j.Pos, CodeNotEnforced, lang.T("write enforcement: enforce as soon as the counts allow it"),

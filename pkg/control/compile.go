@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/domicile-dev/domicile/pkg/compile"
 	"github.com/domicile-dev/domicile/pkg/envoy"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
@@ -23,7 +22,6 @@ type compiled struct {
 	table    *residency.Table
 	topology *topology.Topology
 	next     time.Time // the next boundary: a lapse, an end of observation or a group's date; zero: none
-	observed []compile.Observation
 	warnings []policy.Problem
 	final    map[xds.Group]*xds.Snapshot
 	// step makes the snapshot of one group for the table of a revoke step.
@@ -53,9 +51,9 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 			}
 		}
 		if r.Unchanged {
-			return &compiled{table: r.Table, topology: r.Topology, next: r.NextBoundary, observed: r.Observed, warnings: r.Problems, final: same.final, step: same.step}, nil
+			return &compiled{table: r.Table, topology: r.Topology, next: r.NextBoundary, warnings: r.Problems, final: same.final, step: same.step}, nil
 		}
-		p := &compiled{table: r.Table, topology: r.Topology, next: r.NextBoundary, observed: r.Observed, warnings: r.Problems, final: make(map[xds.Group]*xds.Snapshot, len(r.Nodes))}
+		p := &compiled{table: r.Table, topology: r.Topology, next: r.NextBoundary, warnings: r.Problems, final: make(map[xds.Group]*xds.Snapshot, len(r.Nodes))}
 		for n, res := range r.Nodes {
 			s, err := snapshot(r.Table, res)
 			if err != nil {

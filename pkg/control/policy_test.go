@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/domicile-dev/domicile/pkg/bundle"
-	"github.com/domicile-dev/domicile/pkg/compile"
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
@@ -45,11 +44,11 @@ func buildText(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
 		return nil, &Refusal{Error: err.Error()}
 	}
 	spec := residency.Spec{
-		Regions: []residency.Region{{Name: "eu", Country: "DE"}, {Name: "sa", Country: "SA"}},
-		Routes:  []residency.Route{{Class: "message", Match: residency.Match{PathPrefix: "/v1/messages"}, Subject: residency.SubjectCaller, Service: "message"}},
+		Regions:     []residency.Region{{Name: "eu", Country: "DE"}, {Name: "sa", Country: "SA"}},
+		ObserveEnds: map[string]time.Time{},
+		Routes:      []residency.Route{{Class: "message", Match: residency.Match{PathPrefix: "/v1/messages"}, Subject: residency.SubjectCaller, Service: "message"}},
 	}
 	until := map[string]time.Time{}
-	var observed []compile.Observation
 	for line := range strings.Lines(string(text)) {
 		w := strings.Fields(line)
 		switch w[0] {
@@ -63,7 +62,7 @@ func buildText(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
 			case w[0] == "until":
 				until[w[1]] = t
 			case at.Before(t):
-				observed, spec.Observed = append(observed, compile.Observation{Home: w[1], Until: t}), append(spec.Observed, w[1])
+				spec.Observed, spec.ObserveEnds[w[1]] = append(spec.Observed, w[1]), t
 			}
 		case "region":
 			spec.Regions = append(spec.Regions, residency.Region{Name: w[1], Country: "FR"})
@@ -87,16 +86,16 @@ func buildText(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
 			next = u
 		}
 	}
-	for _, o := range observed {
-		if next.IsZero() || o.Until.Before(next) {
-			next = o.Until
+	for _, end := range spec.ObserveEnds {
+		if next.IsZero() || end.Before(next) {
+			next = end
 		}
 	}
 	table, err := residency.New(spec)
 	if err != nil {
 		return nil, &Refusal{Error: err.Error()}
 	}
-	p := &compiled{table: table, next: next, observed: observed, final: map[xds.Group]*xds.Snapshot{}}
+	p := &compiled{table: table, next: next, final: map[xds.Group]*xds.Snapshot{}}
 	for _, r := range spec.Regions {
 		p.final[gateway(r.Name)] = snapshotOf(table)
 	}

@@ -120,8 +120,8 @@ func (b *board) inForce(f *inForce, isHead bool) {
 	if t := f.policy.next; !t.IsZero() {
 		p.NextBoundary = &t
 	}
-	for _, o := range f.policy.observed {
-		p.NotEnforced = append(p.NotEnforced, NotEnforced(o))
+	for _, home := range f.policy.table.Spec().Observed {
+		p.NotEnforced = append(p.NotEnforced, NotEnforced{home, f.policy.table.ObserveEnd(home)})
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -11,6 +11,7 @@
 //   - cache: home × class × edge × field;
 //   - transfer: home × class × country of destination × purpose;
 //   - issuer: issuer × home that it may name;
+//   - observe: home, and until when its policy is not enforced;
 //   - session: home × class;
 //   - route: a request of each route's shape, judged by both route tables.
 //
@@ -58,9 +59,10 @@ const (
 	Issuer   Kind = "issuer"
 	Session  Kind = "session"
 	Route    Kind = "route"
+	Observe  Kind = "observe"
 )
 
-var kinds = []Kind{Serve, Stream, Host, Cache, Transfer, Issuer, Session, Route}
+var kinds = []Kind{Observe, Serve, Stream, Host, Cache, Transfer, Issuer, Session, Route}
 
 // Change is one difference. Home, Class and Entry are empty where the kind has
 // none; Entry is the entry of a request, the edge of a cache, or the country of
@@ -101,6 +103,7 @@ func (r Report) Count(e Effect) int {
 // Compare compares every combination of two tables. A nil table denies.
 func Compare(before, after *residency.Table) Report {
 	c := newComparison(before, after)
+	c.observations()
 	c.cells()
 	c.streams()
 	c.hosts()
@@ -265,6 +268,34 @@ func (c *comparison) still(entry string, serve []string) bool {
 }
 
 func (c *comparison) add(x Change) { c.out.Changes = append(c.out.Changes, x) }
+
+// observations compares until when homes are not enforced: where it is longer, or
+// begins, what is refused in the end passes for longer.
+func (c *comparison) observations() {
+	state := func(s side, home string) (string, time.Time) {
+		end := s.table.ObserveEnd(home)
+		switch {
+		case !s.table.Observed(home):
+			return "enforced", time.Time{}
+		case end.IsZero():
+			return "not enforced", end
+		}
+		return "not enforced until " + end.Format(time.RFC3339), end
+	}
+	for _, home := range c.homes {
+		c.out.Compared++
+		was, before := state(c.was, home)
+		is, after := state(c.is, home)
+		if was == is {
+			continue
+		}
+		x := Change{Effect: Loosens, Kind: Observe, Home: home, Before: was, After: is}
+		if !c.is.table.Observed(home) || c.was.table.Observed(home) && !after.IsZero() && (before.IsZero() || after.Before(before)) {
+			x.Effect = Tightens
+		}
+		c.add(x)
+	}
+}
 
 // cells compares what hangs on a home and a class.
 func (c *comparison) cells() {

@@ -37,7 +37,7 @@ func some(r *rand.Rand, list []string) []string {
 
 // random returns a random policy over three regions, homes and two classes.
 func random(r *rand.Rand) residency.Spec {
-	s := residency.Spec{Routes: []residency.Route{
+	s := residency.Spec{ObserveEnds: map[string]time.Time{}, Routes: []residency.Route{
 		{Class: "m", Match: residency.Match{PathPrefix: "/m"}, Subject: residency.SubjectCaller, Service: "m"},
 		{Class: "p", Match: residency.Match{PathPrefix: "/p"}, Subject: residency.SubjectCaller, Service: "p"},
 		{Class: "m", Match: residency.Match{Path: "/ws"}, Subject: residency.SubjectCaller, Service: "m", LongLived: true, Carries: []string{"m", "p"}},
@@ -58,6 +58,9 @@ func random(r *rand.Rand) residency.Spec {
 		}
 		if r.IntN(3) == 0 {
 			s.Observed = append(s.Observed, home)
+			if n := r.IntN(4); n > 0 {
+				s.ObserveEnds[home] = time.Unix(int64(n), 0)
+			}
 		}
 		if r.IntN(2) == 0 {
 			s.Transfers = append(s.Transfers, residency.Transfer{
@@ -98,6 +101,11 @@ func may(t *residency.Table, s residency.Spec) map[Change]bool {
 						out[Change{Kind: Transfer, Home: home, Class: class, Entry: to, What: purpose}] = true
 					}
 				}
+			}
+		}
+		for second := int64(1); second < 5 && t.Observed(home); second++ {
+			if end := t.ObserveEnd(home); end.IsZero() || end.Unix() >= second {
+				out[Change{Kind: Observe, Home: home, After: fmt.Sprint(second)}] = true
 			}
 		}
 		for _, issuer := range []string{"i", "j"} {
@@ -284,6 +292,41 @@ func TestWhatEachChangeDoes(t *testing.T) {
 		}
 		if d := cmp.Diff(c.want, got); d != "" {
 			t.Errorf("%s:\n%s", name, d)
+		}
+	}
+}
+
+// To be not enforced for longer is to loosen, although nothing passes today that did
+// not yesterday.
+func TestTheEndOfObservation(t *testing.T) {
+	end := time.Date(2027, 2, 24, 0, 0, 0, 0, time.UTC)
+	observed := func(ends ...time.Time) *residency.Table {
+		s := base()
+		for _, e := range ends {
+			s.Observed, s.ObserveEnds = []string{"SA"}, map[string]time.Time{"SA": e}
+		}
+		return table(t, s)
+	}
+	for _, c := range []struct {
+		before, after *residency.Table
+		want          string
+	}{
+		{observed(), observed(), ""},
+		{observed(end), observed(end), ""},
+		{observed(), observed(end), "loosens SA: enforced -> not enforced until 2027-02-24T00:00:00Z"},
+		{observed(end), observed(end.Add(time.Hour)), "loosens SA: not enforced until 2027-02-24T00:00:00Z -> not enforced until 2027-02-24T01:00:00Z"},
+		{observed(end), observed(end.Add(-time.Hour)), "tightens SA: not enforced until 2027-02-24T00:00:00Z -> not enforced until 2027-02-23T23:00:00Z"},
+		{observed(end), observed(), "tightens SA: not enforced until 2027-02-24T00:00:00Z -> enforced"},
+		{nil, observed(end), "loosens SA: enforced -> not enforced until 2027-02-24T00:00:00Z"},
+	} {
+		got := ""
+		for _, x := range Compare(c.before, c.after).Changes {
+			if x.Kind == Observe {
+				got = fmt.Sprintf("%s %s: %s -> %s", x.Effect, x.Home, x.Before, x.After)
+			}
+		}
+		if got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
 }

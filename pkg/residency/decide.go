@@ -1,6 +1,9 @@
 package residency
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Query asks one question. Entry is the region whose gateway takes the
 // connection; Down lists regions that cannot serve now.
@@ -87,6 +90,15 @@ func governing(r Route) string {
 
 // Observed tells whether a home is under observation.
 func (t *Table) Observed(home string) bool { return t != nil && t.observed[home] }
+
+// ObserveEnd tells when the observation of a home ends; zero where it is not known,
+// or the home is not under observation.
+func (t *Table) ObserveEnd(home string) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.spec.ObserveEnds[home]
+}
 
 // judge decides by a rule, nil for none. A region that is down, or anything that
 // the policy of an observed home does not decide, is refused as ever.

@@ -2,6 +2,7 @@ package residency_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
@@ -49,6 +50,12 @@ func TestWhatPassesUnderObservation(t *testing.T) {
 			t.Errorf("without a rule for messages %t: %+v", missing, d)
 		}
 	}
+	// When it ends is part of what the table says, for observed homes only.
+	end := time.Date(2027, 2, 24, 0, 0, 0, 0, time.FixedZone("east", 3600))
+	s.ObserveEnds = map[string]time.Time{"TR": end, "DE": end}
+	if dated := table(t, s); !dated.ObserveEnd("TR").Equal(end) || !dated.ObserveEnd("DE").IsZero() || dated.Digest() == tab.Digest() {
+		t.Errorf("the ends: %v", dated.Spec().ObserveEnds)
+	}
 	// At a host name nobody is known.
 	s = spec()
 	s.Observed = []string{"SA", "TR", "DE"}
@@ -57,7 +64,7 @@ func TestWhatPassesUnderObservation(t *testing.T) {
 		t.Errorf("by host name: %+v", d)
 	}
 	var none *residency.Table
-	if none.Observed("SA") || (residency.Decision{}).Passes() || (&residency.Table{}).Decide(residency.Query{Home: "SA", Class: "message"}).Passes() {
+	if none.Observed("SA") || !none.ObserveEnd("SA").IsZero() || (residency.Decision{}).Passes() || (&residency.Table{}).Decide(residency.Query{Home: "SA", Class: "message"}).Passes() {
 		t.Error("a zero value observes")
 	}
 }

@@ -120,7 +120,10 @@ type Spec struct {
 	// the backends that served before Domicile. Held takes that away again for
 	// single routes; only a step of a roll-out (Meet) has any.
 	Observed []string `json:"observed,omitempty"`
-	Held     []Held   `json:"held,omitempty"`
+	// ObserveEnds says when the observation of a home ends. Nothing is decided by it:
+	// it is here because a later end is another policy, of which people must hear.
+	ObserveEnds map[string]time.Time `json:"observeEnds,omitempty"`
+	Held        []Held               `json:"held,omitempty"`
 }
 
 // Held are the entries at which a class route of an observed home does not pass.
@@ -313,6 +316,14 @@ func sorted(in []string) []string {
 // Routes, Carries and Serve is meaning and stays.
 func normalise(s Spec) Spec {
 	out := Spec{Regions: slices.Clone(s.Regions), Observed: sorted(s.Observed)}
+	for _, home := range out.Observed {
+		if end, ok := s.ObserveEnds[home]; ok {
+			if out.ObserveEnds == nil {
+				out.ObserveEnds = map[string]time.Time{}
+			}
+			out.ObserveEnds[home] = end.UTC().Truncate(time.Second)
+		}
+	}
 	sort.Slice(out.Regions, func(i, j int) bool { return out.Regions[i].Name < out.Regions[j].Name })
 	for _, r := range s.Routes {
 		r.Carries, r.Serve = slices.Clone(r.Carries), slices.Clone(r.Serve)

@@ -228,8 +228,11 @@ func TestDigestIsOfMeaningNotOfOrder(t *testing.T) {
 		"an entry":       func(s *residency.Spec) { s.Rules[0].Entry = s.Rules[0].Entry[:1] },
 		"max age":        func(s *residency.Spec) { s.Rules[0].MaxAge++ },
 		"a lapse":        func(s *residency.Spec) { s.Transfers[0].Lapsed = true },
-		"observation":    func(s *residency.Spec) { s.Observed = []string{"DE"} },
-		"the brake":      func(s *residency.Spec) { s.Rules[0].Braked = true },
+		"an end": func(s *residency.Spec) {
+			s.Observed, s.ObserveEnds = []string{"DE"}, map[string]time.Time{"DE": time.Unix(1, 0)}
+		},
+		"observation": func(s *residency.Spec) { s.Observed = []string{"DE"} },
+		"the brake":   func(s *residency.Spec) { s.Rules[0].Braked = true },
 	} {
 		s := spec()
 		change(&s)

@@ -106,11 +106,10 @@ func Explain(p Policy, q residency.Query, version string) *Explanation {
 
 // observe notes that the home is under observation.
 func (e *Explanation) observe(p Policy, passes bool) {
-	j := p.Set.Jurisdictions[e.Home]
-	if j == nil || !p.Table.Observed(e.Home) {
+	if !p.Table.Observed(e.Home) {
 		return
 	}
-	until := j.ObserveUntil.UTC()
+	until := p.Table.ObserveEnd(e.Home)
 	e.NotEnforced = &NotEnforced{until.Format(time.RFC3339), passes}
 	if until.Equal(until.Truncate(24 * time.Hour)) {
 		e.NotEnforced.Until = until.Format(time.DateOnly)

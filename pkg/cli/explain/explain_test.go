@@ -24,7 +24,7 @@ func ask(t *testing.T, q residency.Query) *Explanation {
 			},
 			{Home: "BB", Class: "m", Serve: []string{}, Entry: []string{}},
 		},
-		Observed: []string{"AA"},
+		Observed: []string{"AA"}, ObserveEnds: map[string]time.Time{"AA": time.Date(2027, 2, 24, 0, 0, 0, 0, time.UTC)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func ask(t *testing.T, q residency.Query) *Explanation {
 			Laws: map[string]*law.Law{"AA": {Articles: map[string]law.Article{"art-1": {Citation: "Art. 1"}}}},
 			Jurisdictions: map[string]*policy.Jurisdiction{
 				"AA": {
-					Laws: []policy.Text{text("AA")}, Enforcement: "observe", ObserveUntil: time.Date(2027, 2, 24, 0, 0, 0, 0, time.UTC),
+					Laws:  []policy.Text{text("AA")},
 					Rules: map[string]*policy.Rule{"m": {Basis: []policy.Text{text("chosen"), text("art-1"), text("art-9")}}},
 				},
 				"BB": {},
