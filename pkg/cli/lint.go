@@ -21,13 +21,15 @@ import (
 
 type lintResult struct {
 	session.Versioned
-	Problems []show.Problem      `json:"problems"`
-	Leaks    []leakcheck.Finding `json:"leaks"`
-	Errors   int                 `json:"errors"`
-	Warnings int                 `json:"warnings"`
-	Files    int                 `json:"files"`
-	Table    string              `json:"table,omitempty"`  // digest of what the files mean
-	Bundle   string              `json:"bundle,omitempty"` // digest of the files
+	Problems []show.Problem `json:"problems"`
+	// Suppressed are the warnings that comments in the files hide.
+	Suppressed []show.Suppressed   `json:"suppressed"`
+	Leaks      []leakcheck.Finding `json:"leaks"`
+	Errors     int                 `json:"errors"`
+	Warnings   int                 `json:"warnings"`
+	Files      int                 `json:"files"`
+	Table      string              `json:"table,omitempty"`  // digest of what the files mean
+	Bundle     string              `json:"bundle,omitempty"` // digest of the files
 }
 
 func (a *app) lintCommand() *cobra.Command {
@@ -84,7 +86,7 @@ func (a *app) lintOutput(l *session.Local) error {
 	case "junit":
 		return show.WriteJUnit(a.Out, l.JUnit(all))
 	}
-	r := lintResult{Versioned: session.V1(), Problems: l.JSON(l.Problems), Leaks: l.Leaks}
+	r := lintResult{Versioned: session.V1(), Problems: l.JSON(l.Problems), Suppressed: l.HiddenJSON(l.Suppressed), Leaks: l.Leaks}
 	if r.Leaks == nil {
 		r.Leaks = []leakcheck.Finding{}
 	}
@@ -105,6 +107,9 @@ func (a *app) lintOutput(l *session.Local) error {
 		l.Text(w, all)
 		fmt.Fprint(w, lang.T("Checked %[1]s: %[2]s, %[3]s.",
 			show.CountText(r.Files, "file"), show.CountText(r.Errors, "error"), show.CountText(r.Warnings, "warning")).In(l.Lang))
+		if n := len(r.Suppressed); n > 0 {
+			fmt.Fprint(w, lang.T(" Hidden by comments: %s.", show.CountText(n, "warning")).In(l.Lang))
+		}
 		if l.Good() {
 			fmt.Fprint(w, lang.T(" No leak in %s.", show.CountText(len(l.Nodes), "Envoy configuration")).In(l.Lang))
 		}

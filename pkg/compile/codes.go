@@ -84,6 +84,12 @@ func Refuse(problems []policy.Problem) []policy.Problem {
 	return out
 }
 
+// Loud lists the warnings that no comment may hide: that a home's policy is not
+// enforced, or was not until now, stays in sight.
+func Loud() []string {
+	return []string{CodeNotEnforced, CodeObserveEnds, CodeObserveLong, CodeObserved}
+}
+
 var codeInfos = []policy.CodeInfo{
 	{Code: CodeNoDeployment, Title: lang.T("no deployment"), Page: lang.T("Without a deployment there are no regions, classes or issuers, so nothing can be compiled.")},
 	{Code: CodeUnknownClass, Title: lang.T("a class that the deployment does not define"), Page: lang.T("Classes are defined by the routes of deployment.yaml (class, and carries). A rule or transfer for another class would never apply.")},

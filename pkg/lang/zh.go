@@ -12,5 +12,7 @@ var catalogues = []map[string]string{
 	zhHome,
 	zhLaw,
 	zhPolicy,
-	zhObserve, zhShow,
+	zhObserve,
+	zhShow,
+	zhSuppress,
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/policy/law"
+	"github.com/domicile-dev/domicile/pkg/policy/signer"
 	"github.com/domicile-dev/domicile/pkg/policy/source"
 )
 
@@ -64,12 +65,7 @@ type Deployment struct {
 }
 
 // Signer is a person or machine whose signature counts, in its roles.
-type Signer struct {
-	Name  string
-	Key   []byte // public key: SubjectPublicKeyInfo in DER, Ed25519 or ECDSA P-256
-	Roles []string
-	Pos   Pos
-}
+type Signer = signer.Signer
 
 // Waiver excuses one finding, in a scope, until a date.
 type Waiver struct {

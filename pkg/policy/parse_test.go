@@ -18,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
+	"github.com/domicile-dev/domicile/pkg/policy/signer"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -145,7 +146,7 @@ func TestParseAcceptsValid(t *testing.T) {
 		t.Errorf("deployment is read wrongly: %+v", d)
 	}
 	if s := d.Signers; len(s) != 2 || s[0].Name != "kim" || len(s[0].Key) != 44 || len(s[1].Key) != 91 || !slices.Equal(s[0].Roles, []string{"author", "oncall"}) ||
-		!slices.Equal(d.Approvals[ActionLoosen], []string{"author", "compliance"}) || len(d.Approvals[ActionApply]) != 1 || !d.AllowWaivers ||
+		!slices.Equal(d.Approvals[signer.Loosen], []string{"author", "compliance"}) || len(d.Approvals[signer.Apply]) != 1 || !d.AllowWaivers ||
 		!slices.Equal(d.Today["message"], []string{"10.9.1.1:8080"}) {
 		t.Errorf("signers and approvals are read wrongly: %+v", d)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
+	"github.com/domicile-dev/domicile/pkg/policy/signer"
 )
 
 // deployment reads deployment.yaml.
@@ -37,7 +38,7 @@ func (r *reader) deployment(root *object) {
 	if dir := spec.Object("directory", false); dir != nil {
 		r.directory(d, dir)
 	}
-	r.signers(d, spec)
+	d.Signers, d.Approvals = signer.Read(r.Reader, spec)
 	if w := spec.Object("waivers", false); w != nil {
 		d.AllowWaivers = w.Flag("allow")
 		w.Done()

@@ -7,6 +7,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/compile"
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/suppress"
 )
 
 // The codes of cases that test nothing. They are stable.
@@ -26,7 +27,7 @@ var codeInfos = []policy.CodeInfo{
 // reading it (package policy), of compiling it (package compile) and of its
 // tests. Tests are the last of the three stages, so the table stands here.
 func Codes() []policy.CodeInfo {
-	all := slices.Concat(policy.Codes(), compile.Codes(), codeInfos)
+	all := slices.Concat(policy.Codes(), compile.Codes(), suppress.CodeInfos(), codeInfos)
 	slices.SortFunc(all, func(a, b policy.CodeInfo) int { return cmp.Compare(a.Code, b.Code) })
 	return all
 }

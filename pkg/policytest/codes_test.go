@@ -7,6 +7,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/compile"
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/suppress"
 )
 
 // TestCodes: the table is complete and sorted, and no code has two meanings.
@@ -24,7 +25,7 @@ func TestCodes(t *testing.T) {
 	if once := slices.Compact(slices.Clone(names)); !slices.IsSorted(names) || len(once) != len(names) {
 		t.Errorf("not sorted, or a code twice: %v", names)
 	}
-	for _, c := range slices.Concat(policy.Codes(), compile.Codes(), codeInfos) {
+	for _, c := range slices.Concat(policy.Codes(), compile.Codes(), suppress.CodeInfos(), codeInfos) {
 		if got, _ := ExplainCode(c.Code); got != c {
 			t.Errorf("%s means %q and %q", c.Code, c.Title, got.Title)
 		}

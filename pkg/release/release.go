@@ -10,6 +10,7 @@ package release
 import (
 	"io/fs"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/compile"
@@ -17,6 +18,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/suppress"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
 	"github.com/domicile-dev/domicile/policies"
@@ -48,6 +50,9 @@ type Input struct {
 type Release struct {
 	Set      *policy.Set
 	Problems []policy.Problem
+	// Suppressed are the warnings that comments in the files hide; they are not in
+	// Problems.
+	Suppressed []suppress.Suppressed
 	// Leaks holds what the leak check found; any of them stops the release.
 	Leaks []leakcheck.Finding
 	// The rest is nil unless Publishable; with Input.TableOnly Result alone is set
@@ -66,6 +71,7 @@ func Build(in Input) *Release {
 	set, problems := policy.Parse(in.FS, policies.Shipped())
 	r := &Release{Set: set, Problems: problems}
 	if policy.HasErrors(problems) {
+		r.suppress(in.At)
 		return r
 	}
 	result, more := compile.Compile(set, in.At)
@@ -73,6 +79,7 @@ func Build(in Input) *Release {
 		more = compile.Refuse(more)
 	}
 	r.Problems = policy.Sort(append(problems, more...))
+	r.suppress(in.At)
 	if result == nil || policy.HasErrors(r.Problems) {
 		return r
 	}
@@ -98,6 +105,16 @@ func Build(in Input) *Release {
 		r.Result, r.Nodes = result, nodes
 	}
 	return r
+}
+
+// suppress hides what comments in the files hide. It is the only place that does,
+// so that the command line and the control plane show the same.
+func (r *Release) suppress(at time.Time) {
+	codes := suppress.Codes{Loud: compile.Loud()}
+	for _, c := range slices.Concat(policy.Codes(), compile.Codes(), suppress.CodeInfos()) {
+		codes.Known = append(codes.Known, c.Code)
+	}
+	r.Problems, r.Suppressed = suppress.Apply(r.Set.Files, codes, at, r.Problems)
 }
 
 // translate makes the configuration of every node and checks each for leaks.

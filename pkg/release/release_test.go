@@ -130,3 +130,36 @@ func TestTableOnly(t *testing.T) {
 		t.Errorf("publishable %v, table %s, want %s", r.Publishable(), r.Table.Digest(), whole.Table.Digest())
 	}
 }
+
+// TestCommentsHideWarnings for everybody alike, and no errors.
+func TestCommentsHideWarnings(t *testing.T) {
+	files := func() fstest.MapFS {
+		f := library(t)
+		edit(f, "jurisdictions/sa.yaml", "    basis: [chosen]\n", "")
+		edit(f, "jurisdictions/sa.yaml", "    presence: {}", "    presence: {} # domicile:ignore DP3104 until 2027-01-31: the basis is being written")
+		return f
+	}
+	for _, strict := range []bool{true, false} {
+		r := release.Build(release.Input{FS: files(), At: at, Strict: strict, TableOnly: true})
+		if len(r.Suppressed) != 1 || r.Suppressed[0].Code != "DP3104" || r.Suppressed[0].Reason != "the basis is being written" {
+			t.Errorf("strict %t: hidden: %+v", strict, r.Suppressed)
+		}
+		if len(r.Problems) == 0 {
+			t.Errorf("strict %t: the other rules without a basis are hidden too", strict)
+		}
+		for _, p := range r.Problems {
+			if p.Code != "DP3104" || p.Line == r.Suppressed[0].Line {
+				t.Errorf("strict %t: %+v", strict, p)
+			}
+		}
+	}
+	r := release.Build(release.Input{FS: files(), At: at.AddDate(1, 0, 0), TableOnly: true})
+	if len(r.Suppressed) != 0 {
+		t.Errorf("after its end: %+v", r.Suppressed)
+	}
+	f := files()
+	edit(f, "deployment.yaml", "  responseHeaders: true", "  responseHeaders: true # domicile:ignore")
+	if r := release.Build(release.Input{FS: f, At: at, TableOnly: true}); r.Result != nil {
+		t.Error("a comment that says too little is accepted")
+	}
+}

@@ -8,11 +8,13 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/mattn/go-runewidth"
 
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/suppress"
 )
 
 // Problem is a policy problem in machine output; its fields are a contract.
@@ -62,6 +64,22 @@ func (p Place) JSON(problems []policy.Problem) []Problem {
 			Message: q.Message.En, MessageZh: q.Message.In(lang.Chinese), Fix: q.Fix.En, FixZh: q.Fix.In(lang.Chinese),
 			Why: q.Why.En, WhyZh: q.Why.In(lang.Chinese), Law: q.Law, Waiver: q.Waiver,
 		})
+	}
+	return out
+}
+
+// Suppressed is a warning that a comment hides, in machine output.
+type Suppressed struct {
+	Problem
+	Reason string `json:"reason"`
+	Until  string `json:"until"` // a date
+}
+
+// HiddenJSON returns hidden warnings for machine output; never nil.
+func (p Place) HiddenJSON(hidden []suppress.Suppressed) []Suppressed {
+	out := []Suppressed{}
+	for _, h := range hidden {
+		out = append(out, Suppressed{p.JSON([]policy.Problem{h.Problem})[0], h.Reason, h.Until.Format(time.DateOnly)})
 	}
 	return out
 }

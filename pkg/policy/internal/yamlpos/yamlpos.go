@@ -14,6 +14,7 @@ package yamlpos
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
@@ -404,4 +405,29 @@ func (b *builder) unread(tokens token.Tokens) {
 		default:
 		}
 	}
+}
+
+// Comment is one comment, without its #, and where the # stands.
+type Comment struct {
+	Text         string
+	Line, Column int
+}
+
+// Comments lists the comments of a file that Parse accepts; of any other it may
+// list none.
+func Comments(src []byte) (out []Comment) {
+	if len(src) > MaxSize || len(scan(src)) > 0 {
+		return nil
+	}
+	defer func() {
+		if recover() != nil {
+			out = nil
+		}
+	}()
+	for _, t := range lexer.Tokenize(string(src)) {
+		if t.Type == token.CommentType {
+			out = append(out, Comment{Text: strings.TrimSuffix(t.Value, "\r"), Line: t.Position.Line, Column: t.Position.Column})
+		}
+	}
+	return out
 }

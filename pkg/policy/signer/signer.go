@@ -1,4 +1,9 @@
-package policy
+// Package signer is the model and the reader of those who sign changes: their
+// public keys and roles, and which roles an action asks for.
+//
+// The package is pure. Read reports what is wrong through its form.Reader and goes
+// on; what it returns then lacks the faulty part.
+package signer
 
 import (
 	"bytes"
@@ -13,35 +18,53 @@ import (
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
+	"github.com/domicile-dev/domicile/pkg/policy/source"
 )
 
 // The actions that approvals speak of: every change, a change that loosens, and
 // the emergency brake.
 const (
-	ActionApply         = "apply"
-	ActionLoosen        = "loosen"
-	ActionEmergencyDeny = "emergencyDeny"
+	Apply         = "apply"
+	Loosen        = "loosen"
+	EmergencyDeny = "emergencyDeny"
 )
 
-// signers reads who may sign what. A role that nobody holds would make its action
-// impossible, and so would two roles of one action that only one person holds.
-func (r *reader) signers(d *Deployment, spec *object) {
+// Signer is a person or machine whose signature counts, in its roles.
+type Signer struct {
+	Name  string
+	Key   []byte // public key: SubjectPublicKeyInfo in DER, Ed25519 or ECDSA P-256
+	Roles []string
+	Pos   source.Pos
+}
+
+type reader struct {
+	*form.Reader
+	signers []Signer
+}
+
+// Read reads signers and approvals of a deployment's spec: who may sign, and the
+// roles that must sign an action; approvals is nil where nothing is said. A role
+// that nobody holds would make its action impossible, and so would two roles of
+// one action that only one person holds.
+func Read(f *form.Reader, spec *form.Object) (signers []Signer, approvals map[string][]string) {
+	r := &reader{Reader: f}
 	for _, n := range spec.Items("signers", false, false) {
-		r.signer(d, n)
+		r.signer(n)
 	}
 	a := spec.Object("approvals", false)
 	if a == nil {
-		return
+		return r.signers, nil
 	}
-	d.Approvals = map[string][]string{}
-	for _, action := range []string{ActionApply, ActionLoosen, ActionEmergencyDeny} {
+	approvals = map[string][]string{}
+	for _, action := range []string{Apply, Loosen, EmergencyDeny} {
 		roles := a.Texts(action, false, false, r.Name)
 		if roles == nil {
 			continue
 		}
-		d.Approvals[action] = form.Values(roles)
-		if len(d.Signers) > 0 {
-			r.heldRoles(d, action, roles)
+		approvals[action] = form.Values(roles)
+		if len(r.signers) > 0 {
+			r.heldRoles(action, roles)
 		}
 	}
 	a.Done()
@@ -49,19 +72,20 @@ func (r *reader) signers(d *Deployment, spec *object) {
 		r.Warn(a.Node, codes.NoSigners, lang.T("list signers: [{name: …, key: …, roles: […]}], or remove approvals"),
 			lang.T("approvals name roles, and no signers are listed: nothing of it is enforced"))
 	}
+	return r.signers, approvals
 }
 
 // heldRoles refuses roles that no signer holds, or that cannot be filled by as
 // many signers as there are roles.
-func (r *reader) heldRoles(d *Deployment, action string, roles []form.Text) {
+func (r *reader) heldRoles(action string, roles []form.Text) {
 	for _, role := range roles {
-		if !slices.ContainsFunc(d.Signers, func(s Signer) bool { return slices.Contains(s.Roles, role.Value) }) {
-			r.Fail(role.At, codes.RoleUnheld, form.Suggest(role.Value, allRoles(d.Signers), lang.T("give a signer the role %s, or remove it here", role.Value)),
+		if !slices.ContainsFunc(r.signers, func(s Signer) bool { return slices.Contains(s.Roles, role.Value) }) {
+			r.Fail(role.At, codes.RoleUnheld, form.Suggest(role.Value, allRoles(r.signers), lang.T("give a signer the role %s, or remove it here", role.Value)),
 				lang.T("approvals.%s asks for the role %s, which no signer holds", action, role.Value))
 			return
 		}
 	}
-	if !fillable(d.Signers, form.Values(roles)) {
+	if !fillable(r.signers, form.Values(roles)) {
 		r.Fail(roles[0].At, codes.RoleUnheld, lang.T("give the roles to different signers"),
 			lang.T("approvals.%s asks for %d roles by different signers, and fewer signers hold them", action, len(roles)))
 	}
@@ -100,12 +124,12 @@ func fillable(signers []Signer, roles []string) bool {
 	return true
 }
 
-func (r *reader) signer(d *Deployment, n *node) {
+func (r *reader) signer(n *yamlpos.Node) {
 	o := r.Object(n, "signer")
 	if o == nil {
 		return
 	}
-	s := Signer{Pos: r.pos(n)}
+	s := Signer{Pos: r.Pos(n)}
 	s.Name = o.Ident("name", true)
 	at := o.Need("key")
 	if at != nil {
@@ -113,22 +137,22 @@ func (r *reader) signer(d *Deployment, n *node) {
 	}
 	s.Roles = form.Values(o.Texts("roles", true, false, r.Name))
 	o.Done()
-	for _, x := range d.Signers {
+	for _, x := range r.signers {
 		switch {
 		case s.Name != "" && s.Name == x.Name:
-			r.twice(n.Get("name"), lang.T("signer %q", s.Name), x.Pos)
+			r.Twice(n.Get("name"), lang.T("signer %q", s.Name), x.Pos)
 			return
 		case s.Key != nil && bytes.Equal(s.Key, x.Key):
-			r.twice(at, lang.T("the key of signer %q", s.Name), x.Pos)
+			r.Twice(at, lang.T("the key of signer %q", s.Name), x.Pos)
 			return
 		}
 	}
-	d.Signers = append(d.Signers, s)
+	r.signers = append(r.signers, s)
 }
 
 // publicKey reads a public key; nil when it is none that a signature may be
 // checked with. What may be a secret is said to be one.
-func (r *reader) publicKey(n *node) []byte {
+func (r *reader) publicKey(n *yamlpos.Node) []byte {
 	text, ok := r.Text(n, "key")
 	if !ok {
 		return nil
