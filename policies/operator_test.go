@@ -137,3 +137,53 @@ func TestEveryHomeCanBeLeft(t *testing.T) {
 		}
 	}
 }
+
+// TestRequiredDuty: to serve a home abroad first, and at home second, falls short
+// of the law of Russia, and of no other: the library imposes no duty that the law
+// does not.
+func TestRequiredDuty(t *testing.T) {
+	all := laws(t)
+	set, problems := policy.Parse(operator(all), policies.Shipped())
+	if len(problems) > 0 {
+		t.Fatalf("parse: %+v", problems)
+	}
+	eea := set.Groups["EEA"].Members
+	for home, j := range set.Jurisdictions {
+		abroad := "DE"
+		if home == "DE" || slices.ContainsFunc(eea, func(m law.GroupMember) bool { return m.Code == home }) {
+			abroad = "BR"
+		}
+		mechanism := "scc"
+		for _, t := range j.Laws {
+			for _, m := range set.Laws[t.Value].Mechanisms {
+				if m != "adequacy" {
+					mechanism = m
+				}
+			}
+		}
+		x := &policy.Transfer{
+			ID: "abroad", To: []policy.Text{{Value: abroad}}, For: []policy.Text{{Value: "serve"}, {Value: "entry"}}, Mechanism: mechanism, Reference: "x", Pos: j.Pos,
+		}
+		for class, r := range j.Rules {
+			r.Serve = append([]policy.Text{{Value: strings.ToLower(abroad) + "-1", Pos: j.Pos}}, r.Serve...)
+			x.Classes = append(x.Classes, policy.Text{Value: class})
+		}
+		j.Transfers = append(j.Transfers, x)
+	}
+	_, problems = compile.Compile(set, released)
+	short := map[string]bool{}
+	for _, p := range problems {
+		switch {
+		case p.Code == compile.CodeDutyShortfall:
+			short[p.File] = true
+			if p.Severity != policy.Error || !strings.Contains(p.Law, "152-FZ Art. 18(5)") || !strings.Contains(p.Message.En, "RU users") {
+				t.Errorf("%+v", p)
+			}
+		case p.Severity == policy.Error:
+			t.Errorf("%+v", p)
+		}
+	}
+	if len(short) != 1 || !short["jurisdictions/ru.yaml"] {
+		t.Errorf("short of a duty: %v", short)
+	}
+}
