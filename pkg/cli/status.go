@@ -15,6 +15,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/remote"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
+	"github.com/domicile-dev/domicile/pkg/lang"
 )
 
 type statusResult struct {
@@ -113,8 +114,9 @@ func (a *app) statusText(w io.Writer, s api.Status) {
 			fmt.Fprintf(w, "         next end of a transfer or observation, or group change: %s\n", p.NextBoundary.UTC().Format(time.RFC3339))
 		}
 		for _, n := range p.NotEnforced {
-			fmt.Fprintf(w, "!        %s is NOT ENFORCED until %s (%s left): what its policy refuses passes to today's backends\n",
-				show.Line(n.Home), n.Until.UTC().Format(time.RFC3339), show.Duration(max(0, n.Until.Sub(a.Now())).Truncate(time.Hour)))
+			days := lang.T("%d days left", int(max(0, n.Until.Sub(a.Now()))/(24*time.Hour)))
+			fmt.Fprintf(w, "!        %s\n", lang.T("%s is NOT ENFORCED until %s (%s): what its policy refuses passes to today's backends",
+				show.Line(n.Home), n.Until.UTC().Format(time.RFC3339), days).In(a.Lang()))
 		}
 	} else {
 		fmt.Fprintln(w, "policy   none in force: everything is refused")

@@ -13,7 +13,7 @@ var zhCompare = map[string]string{
 	"sequence %d, bundle %s":                 "序号 %d,策略包 %s",
 	"no policy yet: everything is refused":   "尚无策略:一切被拒绝",
 	"table %s":                               "策略表 %s",
-	"NOT ENFORCED: %s is under observation; what would be refused passes to today's backend": "未强制执行:%s 处于观察期;本应拒绝的请求会放行到现有后端",
+	"NOT ENFORCED: %s is under observation until %s; what would be refused passes to today's backend": "未强制执行:%s 在 %s 之前处于观察期;本应拒绝的请求会放行到现有后端",
 	"waiver   %s":                   "豁免     %s",
 	"denied   %s (emergency brake)": "已禁止   %s(紧急制动)",
 	"Plan: %d loosened, %d tightened, %d neutral; %d of %d combinations compared, exhaustive.": "计划:放宽 %d 项,收紧 %d 项,中性 %d 项;已比较 %d / %d 个组合,无遗漏。",

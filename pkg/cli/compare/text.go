@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/lang"
@@ -150,7 +151,7 @@ func (c *Comparison) text(w io.Writer, l lang.Lang, v view) {
 	c.next(w, l, v)
 }
 
-// Brief writes what loosens and the counts, for people who are about to apply.
+// Brief writes what loosens, what stands beside the rules, and the counts, for people who are about to apply.
 func (c *Comparison) Brief(w io.Writer, l lang.Lang) {
 	for _, g := range groups(c.report.Changes) {
 		if g.Effect == plan.Loosens {
@@ -158,6 +159,7 @@ func (c *Comparison) Brief(w io.Writer, l lang.Lang) {
 				show.Line(g.subject()), show.Line(g.places(false, l)), show.Line(g.Before), show.Line(g.After))
 		}
 	}
+	c.standing(w, l)
 	c.summary(w, l, 0)
 }
 
@@ -177,7 +179,8 @@ func (c *Comparison) base() lang.Text {
 func (c *Comparison) standing(w io.Writer, l lang.Lang) {
 	r := c.result()
 	for _, x := range r.NotEnforced {
-		fmt.Fprintln(w, lang.T("NOT ENFORCED: %s is under observation; what would be refused passes to today's backend", x).In(l))
+		fmt.Fprintln(w, lang.T("NOT ENFORCED: %s is under observation until %s; what would be refused passes to today's backend",
+			x, c.after.Table.ObserveEnd(x).Format(time.RFC3339)).In(l))
 	}
 	for _, x := range r.Waivers {
 		fmt.Fprintln(w, lang.T("waiver   %s", show.Line(x)).In(l))
