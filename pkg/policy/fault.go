@@ -3,6 +3,7 @@ package policy
 import (
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
 )
 
@@ -56,3 +57,21 @@ func (p *parser) fault(file string, f yamlpos.Fault) {
 	}
 	p.add(x)
 }
+
+// Faults says what keeps a file from being taken apart at all; nil when it is
+// YAML as policy files may hold it, whatever it says.
+func Faults(file string, src []byte) []Problem {
+	p := newParser(nil)
+	if len(src) > MaxFileSize {
+		src = src[:MaxFileSize+1]
+	}
+	_, faults := yamlpos.Parse(src)
+	for _, f := range faults {
+		p.fault(file, f)
+	}
+	return p.finish()
+}
+
+// IsBoolLike tells whether some YAML readers take an unquoted word for true or
+// false.
+func IsBoolLike(s string) bool { return form.IsBoolLike(s) }

@@ -87,8 +87,8 @@ func (r reader) titles(l *Law, spec *form.Object) {
 		if o == nil {
 			continue
 		}
-		t := LocalTitle{Title: o.Text("title", true)}
 		v := o.Need("lang")
+		t := LocalTitle{Title: o.Text("title", true)}
 		o.Done()
 		if v == nil {
 			continue
@@ -135,7 +135,6 @@ func (r reader) localisation(l *Law, spec *form.Object) {
 	}
 	x := Localisation{
 		Duty: o.Choice("duty", true, duties...), Keeps: r.keeps(o), Scope: o.Text("scope", false), Trigger: o.Text("trigger", false),
-		Citation: o.Text("citation", false), Verified: o.Choice("verified", false, verified...),
 	}
 	if c := o.Object("classes", false); c != nil {
 		x.Classes = map[string]string{}
@@ -155,6 +154,7 @@ func (r reader) localisation(l *Law, spec *form.Object) {
 			v.Done()
 		}
 	}
+	x.Citation, x.Verified = o.Text("citation", false), o.Choice("verified", false, verified...)
 	o.Done()
 	l.Localisation, l.Duty = x, x.Duty
 }
@@ -214,9 +214,9 @@ func (r reader) mechanism(l *Law, n *yamlpos.Node) {
 	}
 	m := MechanismFact{
 		Mechanism: o.Choice("mechanism", true, Mechanisms...), Citation: o.Text("citation", true),
-		Condition: o.Text("condition", false), Verified: o.Choice("verified", true, verified...),
+		Condition:    o.Text("condition", false),
+		Destinations: r.Placed(o.Texts("destinations", false, true, r.code(place.Any))), Verified: o.Choice("verified", true, verified...),
 	}
-	m.Destinations = r.Placed(o.Texts("destinations", false, true, r.code(place.Any)))
 	o.Done()
 	if m.Mechanism == "" {
 		return
@@ -235,8 +235,10 @@ func (r reader) exportLimit(l *Law, n *yamlpos.Node) {
 	if o == nil {
 		return
 	}
-	x := ExportLimit{Citation: o.Text("citation", true), Condition: o.Text("condition", true), Verified: o.Choice("verified", true, verified...)}
-	x.Destinations = r.Placed(o.Texts("destinations", true, false, r.code(place.Any)))
+	x := ExportLimit{
+		Citation: o.Text("citation", true), Condition: o.Text("condition", true),
+		Destinations: r.Placed(o.Texts("destinations", true, false, r.code(place.Any))), Verified: o.Choice("verified", true, verified...),
+	}
 	o.Done()
 	l.ExportLimits = append(l.ExportLimits, x)
 }

@@ -213,6 +213,7 @@ func scan(src []byte) (faults []Fault) {
 func screen(tokens token.Tokens) (faults []Fault) {
 	var d depth
 	content, documents, keys := false, 0, 0
+	open := false // a bracket or comma was the last token
 	for i, t := range tokens {
 		switch t.Type {
 		case token.AnchorType:
@@ -232,8 +233,17 @@ func screen(tokens token.Tokens) (faults []Fault) {
 				return append(faults, at(Documents, t))
 			}
 		case token.CommentType, token.DocumentEndType, token.SpaceType:
+		case token.CollectEntryType:
+			if open {
+				f := at(Syntax, t)
+				f.Detail = "a comma with nothing before it"
+				faults = append(faults, f)
+			}
 		default:
 			content = true
+		}
+		if t.Type != token.CommentType {
+			open = t.Type == token.SequenceStartType || t.Type == token.MappingStartType || t.Type == token.CollectEntryType
 		}
 		var before *token.Token
 		if i > 0 {
