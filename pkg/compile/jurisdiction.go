@@ -188,7 +188,7 @@ func (b *builder) checkMechanism(home string, j *policy.Jurisdiction, c *crossin
 		b.add(policy.Problem{
 			Pos: c.Pos, Code: CodeMechanism, Severity: policy.Error,
 			Message: lang.T("transfer %s of %s: the law files %s list no mechanism %q", c.ID, home, names(laws), c.Mechanism),
-			Law:     "they list " + strings.Join(slices.Compact(listed), ", "), Fix: lang.T("use one that they list"),
+			Why:     lang.T("they list %s", strings.Join(slices.Compact(listed), ", ")), Fix: lang.T("use one that they list"),
 		})
 		return
 	}
@@ -368,7 +368,8 @@ func (b *builder) near(g gap) lang.Text {
 		return lang.T("transfer %s (%s:%d) covers classes [%s] for [%s] only", c.ID, c.Pos.File, c.Pos.Line,
 			strings.Join(unique(c.Classes), ", "), strings.Join(unique(c.For), ", "))
 	}
-	return lang.T("%s lies in %s; %s has no transfer to %s", g.home, b.territory(g.home), g.home, g.country)
+	at := b.set.Jurisdictions[g.home].Pos
+	return lang.T("%s lies in %s; %s has no transfer to %s (%s:%d)", g.home, b.territory(g.home), g.home, g.country, at.File, at.Line)
 }
 
 func distinct(list []string) []string {

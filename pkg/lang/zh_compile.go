@@ -3,8 +3,9 @@ package lang
 // zhCompile holds the sentences of pkg/compile and pkg/release.
 var zhCompile = map[string]string{
 	"%s and %d more": "%s 以及另外 %d 个",
-	"%s has no rule for class %s: refused as no-rule":                                         "%s 没有数据类别 %s 的规则：以 no-rule 拒绝",
-	"%s lies in %s; %s has no transfer to %s":                                                 "%s 位于 %s；%s 没有到 %s 的跨境传输",
+	"%s has no rule for class %s: refused as no-rule": "%s 没有数据类别 %s 的规则：以 no-rule 拒绝",
+	"they list %s": "它们列出了 %s",
+	"%s lies in %s; %s has no transfer to %s (%s:%d)":                                         "%s 位于 %s；%s 没有到 %s 的跨境传输 (%s:%d)",
 	"%s of %s users: %s %s is in %s, across a border, and no transfer covers it for %q":       "%[2]s 用户的 %[1]s：%[3]s %[4]s 位于 %[5]s，跨越边境，且没有跨境传输覆盖用途 %[6]q",
 	"%s of %s users: %s %s is in %s, and what covered it for %q has ended: refused as lapsed": "%[2]s 用户的 %[1]s：%[3]s %[4]s 位于 %[5]s，覆盖用途 %[6]q 的许可已终止：以 lapsed 拒绝",
 	"%s was to be reviewed by %s":                                                             "%s 应在 %s 之前复核",

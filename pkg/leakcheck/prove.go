@@ -136,7 +136,6 @@ func (w *managerWalk) provePlace(r routeIn, h hit) {
 // proveClass judges the requests of one class that a route can take.
 func (w *managerWalk) proveClass(r routeIn, hits []hit, p requests.Possibility) {
 	if p.Class == requests.Unclassed {
-		w.proveToday(r, hits)
 		w.report(Finding{
 			Code: NoClass, Where: r.where, Home: r.home, Cluster: hits[0].cluster, Endpoint: hits[0].endpoint, Region: hits[0].region,
 			Message: "requests that no class covers are forwarded",
