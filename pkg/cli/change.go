@@ -297,7 +297,7 @@ func (a *app) showRejected(no *remote.Rejected, p show.Place) error {
 	return a.Emit(v, func(w io.Writer) {
 		p.Text(w, append(append([]policy.Problem{}, no.Problems...), leakProblems(no.Leaks)...))
 		if no.Tests != nil {
-			no.Tests.Text(cleaner{w})
+			no.Tests.Text(cleaner{w}, p.Lang)
 		}
 	})
 }

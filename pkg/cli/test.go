@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -9,6 +8,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policytest"
 )
 
@@ -70,17 +70,17 @@ It makes no Envoy configuration: domicile lint does, and checks it for leaks.`,
 
 func (a *app) testOutput(l *session.Local, r policytest.Report) error {
 	if a.Output == "junit" {
-		return show.WriteJUnit(a.Out, junitTests(r))
+		return show.WriteJUnit(a.Out, junitTests(r, l.Lang))
 	}
-	return a.Emit(testResult{session.V1(), r, l.Table.Digest()}, func(w io.Writer) { r.Text(cleaner{w}) })
+	return a.Emit(testResult{session.V1(), r, l.Table.Digest()}, func(w io.Writer) { r.Text(cleaner{w}, l.Lang) })
 }
 
-func junitTests(r policytest.Report) show.Suite {
+func junitTests(r policytest.Report, l lang.Lang) show.Suite {
 	s := show.Suite{Name: "domicile test", Tests: len(r.Cases), Failures: r.Failed}
 	for _, c := range r.Cases {
 		j := show.Case{Name: c.Name, ClassName: c.File, File: c.File, Line: c.Line}
 		if !c.Pass {
-			j.Failure = &show.Failure{Message: c.Message, Type: "policy test", Text: fmt.Sprintf("want %s, got %s", c.Want, c.Got)}
+			j.Failure = &show.Failure{Message: c.Message.In(l), Type: "policy test", Text: lang.T("expected %s, got %s", c.Want, c.Got).In(l)}
 		}
 		s.Cases = append(s.Cases, j)
 	}

@@ -13,6 +13,7 @@ var catalogues = []map[string]string{
 	zhLaw,
 	zhPolicy,
 	zhObserve,
+	zhPolicytest,
 	zhShow,
 	zhSuppress,
 }

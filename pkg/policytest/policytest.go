@@ -10,10 +10,12 @@
 package policytest
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/policy/nearest"
 	"github.com/domicile-dev/domicile/pkg/residency"
@@ -30,13 +32,40 @@ type Report struct {
 // Case is the outcome of one case. Got and Want read "allow REGION" or
 // "deny REASON"; Message says why a case failed and is empty when it passed.
 type Case struct {
-	File    string `json:"file"`
-	Line    int    `json:"line"`
-	Name    string `json:"name"`
-	Pass    bool   `json:"pass"`
-	Got     string `json:"got"`
-	Want    string `json:"want"`
-	Message string `json:"message,omitempty"`
+	File    string
+	Line    int
+	Name    string
+	Pass    bool
+	Got     string
+	Want    string
+	Message lang.Text
+}
+
+// caseJSON is the form of a Case in machine output: both languages side by side.
+type caseJSON struct {
+	File      string `json:"file"`
+	Line      int    `json:"line"`
+	Name      string `json:"name"`
+	Pass      bool   `json:"pass"`
+	Got       string `json:"got"`
+	Want      string `json:"want"`
+	Message   string `json:"message,omitempty"`
+	MessageZh string `json:"messageZh,omitempty"`
+}
+
+// MarshalJSON writes the case flat.
+func (c Case) MarshalJSON() ([]byte, error) {
+	return json.Marshal(caseJSON{c.File, c.Line, c.Name, c.Pass, c.Got, c.Want, c.Message.En, c.Message.Zh})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (c *Case) UnmarshalJSON(data []byte) error {
+	var x caseJSON
+	if err := json.Unmarshal(data, &x); err != nil {
+		return fmt.Errorf("read case: %w", err)
+	}
+	*c = Case{x.File, x.Line, x.Name, x.Pass, x.Got, x.Want, lang.Text{En: x.Message, Zh: x.MessageZh}}
+	return nil
 }
 
 // Coverage counts the rules (cells of home and class) that at least one case ran.
@@ -109,7 +138,7 @@ func (r *runner) run(c policy.TestCase) Case {
 		out.Got = "allow " + d.Region
 	}
 	out.Message = r.judge(c, d, out)
-	out.Pass = out.Message == ""
+	out.Pass = out.Message.IsZero()
 	return out
 }
 
@@ -123,30 +152,30 @@ func want(c policy.TestCase) string {
 	return ""
 }
 
-// judge returns why the case fails, "" when it passes.
-func (r *runner) judge(c policy.TestCase, d residency.Decision, out Case) string {
+// judge returns why the case fails, nothing when it passes.
+func (r *runner) judge(c policy.TestCase, d residency.Decision, out Case) lang.Text {
 	if out.Want == "" {
-		return "expect needs either allow or deny"
+		return lang.T("expect needs either allow or deny")
 	}
-	if m := r.unknownName(c); m != "" {
+	if m := r.unknownName(c); !m.IsZero() {
 		return m
 	}
 	if byDefault := c.DenyReason == string(residency.NoRule) || c.DenyReason == string(residency.NoClass); d.Rule == nil && !byDefault {
-		return fmt.Sprintf("no rule applied to this case (%s), so nothing was tested  %s", out.Got, CodeNotEvaluated)
+		return lang.T("no rule applied to this case (%s), so nothing was tested  %s", out.Got, CodeNotEvaluated)
 	}
-	if out.Got == out.Want {
-		return ""
+	switch {
+	case out.Got == out.Want:
+		return lang.Text{}
+	case d.Rule != nil:
+		return lang.T("expected %s, got %s (rule %s/%s)", out.Want, out.Got, d.Rule.Home, d.Rule.Class)
+	default:
+		return lang.T("expected %s, got %s", out.Want, out.Got)
 	}
-	m := fmt.Sprintf("expected %s, got %s", out.Want, out.Got)
-	if d.Rule != nil {
-		m += fmt.Sprintf(" (rule %s/%s)", d.Rule.Home, d.Rule.Class)
-	}
-	return m
 }
 
 // unknownName looks for a name in the case that means nothing. A class may be
 // unknown where that is what the case expects.
-func (r *runner) unknownName(c policy.TestCase) string {
+func (r *runner) unknownName(c policy.TestCase) lang.Text {
 	var regions, classes, reasons []string
 	for _, x := range r.table.Regions() {
 		regions = append(regions, x.Name)
@@ -161,29 +190,30 @@ func (r *runner) unknownName(c policy.TestCase) string {
 		classes = append(classes, c.Class)
 	}
 	type name struct {
-		what, value string
-		known       []string
+		what  lang.Text
+		value string
+		known []string
 	}
-	names := []name{{"home", c.Home, r.table.Homes()}, {"class", c.Class, classes}, {"entry region", c.Entry, regions}}
+	names := []name{{lang.T("home"), c.Home, r.table.Homes()}, {lang.T("class"), c.Class, classes}, {lang.T("entry region"), c.Entry, regions}}
 	for _, x := range c.Down {
-		names = append(names, name{"region", x, regions})
+		names = append(names, name{lang.T("region"), x, regions})
 	}
 	if c.AllowRegion != "" {
-		names = append(names, name{"region", c.AllowRegion, regions})
+		names = append(names, name{lang.T("region"), c.AllowRegion, regions})
 	}
 	if c.DenyReason != "" {
-		names = append(names, name{"reason", c.DenyReason, reasons})
+		names = append(names, name{lang.T("deny reason"), c.DenyReason, reasons})
 	}
 	for _, n := range names {
 		if !slices.Contains(n.known, n.value) {
-			hint := nearest.Word(n.value, n.known)
-			if hint != "" {
-				hint = fmt.Sprintf(", did you mean %q?", hint)
+			hint := lang.Text{}
+			if near := nearest.Word(n.value, n.known); near != "" {
+				hint = lang.T(", did you mean %q?", near)
 			}
-			return fmt.Sprintf("unknown %s %q%s  %s", n.what, n.value, hint, CodeUnknownName)
+			return lang.T("unknown %s %q%s  %s", n.what, n.value, hint, CodeUnknownName)
 		}
 	}
-	return ""
+	return lang.Text{}
 }
 
 func (r *runner) coverage() Coverage {

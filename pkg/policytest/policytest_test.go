@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
@@ -67,7 +68,7 @@ func TestCases(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := run(t, c.in)
 			got := r.Cases[0]
-			if got.Pass != (c.fail == "") || !strings.Contains(got.Message, c.fail) || (got.Message == "") != got.Pass {
+			if got.Pass != (c.fail == "") || !strings.Contains(got.Message.En, c.fail) || got.Message.IsZero() != got.Pass {
 				t.Errorf("got %+v, want failure %q", got, c.fail)
 			}
 			if r.OK() != got.Pass || r.Passed+r.Failed != 1 {
@@ -83,7 +84,7 @@ func TestReport(t *testing.T) {
 		policy.TestCase{Name: "留在境内", Home: "SA", Class: "profile", Entry: "there", AllowRegion: "here"},
 	)
 	var b strings.Builder
-	r.Text(&b)
+	r.Text(&b, lang.English)
 	want := `sa_test.yaml
   PASS  stays
   FAIL  留在境内  (line 6)
@@ -102,7 +103,7 @@ Coverage   rules 2/3 (66 %)  never ran: SA/presence
 	}
 	wantJSON := `{"passed":1,"failed":1,"cases":[` +
 		`{"file":"sa_test.yaml","line":5,"name":"stays","pass":true,"got":"allow here","want":"allow here"},` +
-		`{"file":"sa_test.yaml","line":6,"name":"留在境内","pass":false,"got":"deny entry-not-allowed","want":"allow here","message":"expected allow here, got deny entry-not-allowed (rule SA/profile)"}],` +
+		`{"file":"sa_test.yaml","line":6,"name":"留在境内","pass":false,"got":"deny entry-not-allowed","want":"allow here","message":"expected allow here, got deny entry-not-allowed (rule SA/profile)","messageZh":"期望 allow here，实际 deny entry-not-allowed (规则 SA/profile)"}],` +
 		`"coverage":{"rules":3,"covered":2,"missing":["SA/presence"]}}`
 	if d := cmp.Diff(wantJSON, string(body)); d != "" {
 		t.Error(d)

@@ -5,11 +5,14 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/domicile-dev/domicile/pkg/lang"
 )
 
-// Text writes the report for people: the cases by file, the coverage as a matrix
-// of jurisdictions and classes ("ok" ran, "-" never ran, blank no rule), the sum.
-func (r Report) Text(w io.Writer) {
+// Text writes the report for people, in their language: the cases by file, the
+// coverage as a matrix of jurisdictions and classes ("ok" ran, "-" never ran,
+// blank no rule), the sum.
+func (r Report) Text(w io.Writer, l lang.Lang) {
 	var b strings.Builder
 	file := ""
 	for _, c := range r.Cases {
@@ -21,17 +24,17 @@ func (r Report) Text(w io.Writer) {
 			fmt.Fprintf(&b, "  PASS  %s\n", c.Name)
 			continue
 		}
-		fmt.Fprintf(&b, "  FAIL  %s  (line %d)\n        %s\n", c.Name, c.Line, c.Message)
+		fmt.Fprintf(&b, "  FAIL  %s  (%s)\n        %s\n", c.Name, lang.T("line %d", c.Line).In(l), c.Message.In(l))
 	}
-	r.Coverage.text(&b)
-	fmt.Fprintf(&b, "%d passed, %d failed.\n", r.Passed, r.Failed)
+	r.Coverage.text(&b, l)
+	fmt.Fprintln(&b, lang.T("%d passed, %d failed.", r.Passed, r.Failed).In(l))
 	_, _ = io.WriteString(w, b.String()) // a reader that went away needs no report
 }
 
-func (c Coverage) text(b *strings.Builder) {
-	fmt.Fprintf(b, "Coverage   rules %d/%d (%d %%)", c.Covered, c.Rules, c.Percent())
+func (c Coverage) text(b *strings.Builder, l lang.Lang) {
+	b.WriteString(lang.T("Coverage   rules %d/%d (%d %%)", c.Covered, c.Rules, c.Percent()).In(l))
 	if len(c.Missing) > 0 {
-		fmt.Fprintf(b, "  never ran: %s", strings.Join(c.Missing, ", "))
+		b.WriteString(lang.T("  never ran: %s", strings.Join(c.Missing, ", ")).In(l))
 	}
 	fmt.Fprintln(b)
 	var homes, classes []string
