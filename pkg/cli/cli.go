@@ -27,6 +27,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/cli/compare"
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/explaincode"
 	"github.com/domicile-dev/domicile/pkg/cli/home"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
@@ -106,7 +107,7 @@ Start with "domicile demo", or with "domicile lint policies".`,
 	root.RunE = a.Run(root.RunE)
 	root.SetFlagErrorFunc(session.FlagError)
 	root.AddCommand(
-		a.lintCommand(), a.testCommand(), a.renderCommand(), a.explainCommand(), a.verifyCommand(),
+		a.lintCommand(), a.testCommand(), a.renderCommand(), a.explainCommand(), explaincode.Command(a.Session), a.verifyCommand(),
 		a.applyCommand(), a.historyCommand(), a.rollbackCommand(), a.statusCommand(), a.checkCommand(),
 		home.Command(a.Session), compare.PlanCommand(a.Session), compare.BreakingCommand(a.Session), a.versionCommand(), exitCodesTopic(),
 	)

@@ -7,6 +7,7 @@ var catalogues = []map[string]string{
 	zhCompare,
 	zhCompile,
 	zhCompileCodes,
+	zhExplainCode,
 	zhForm,
 	zhGovern,
 	zhHome,

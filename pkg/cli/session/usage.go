@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/policy/nearest"
 )
 
 // UsageError is a wrong command line.
@@ -47,15 +47,11 @@ func FlagError(cmd *cobra.Command, err error) error {
 	return Usage(cmd, "%s", msg)
 }
 
-// DidYouMean returns the nearest known word as a question, or nothing.
+// DidYouMean returns the nearest known word as a question, or nothing: one slip in
+// a word of two letters makes another word, as QA is not SA.
 func DidYouMean(word string, known []string, prefix string) string {
-	best, distance := "", min(len(word)/3, 2)+1 // more slips make another word, as QA is not SA
-	for _, k := range known {
-		if d := levenshtein.Distance(word, k, nil); d < distance {
-			best, distance = k, d
-		}
-	}
-	if best == "" {
+	best := nearest.Word(word, known)
+	if best == "" || len(word) < 3 {
 		return ""
 	}
 	return fmt.Sprintf("; did you mean %q?", prefix+best)

@@ -8,6 +8,7 @@
 package nearest
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -21,23 +22,41 @@ const maxLength = 128
 // too many, one missing and one that is wrong. A word may have one mistake in
 // every three letters, but fewer than half of its letters wrong.
 func Word(name string, candidates []string) string {
-	if len(name) > maxLength {
-		return ""
+	if near := Words(name, candidates, 1); len(near) > 0 {
+		return near[0]
 	}
+	return ""
+}
+
+// Words returns at most n candidates that are near in the sense of Word, the
+// nearest first, in alphabetical order among equals.
+func Words(name string, candidates []string, n int) []string {
+	if len(name) > maxLength {
+		return nil
+	}
+	type found struct {
+		word     string
+		mistakes int
+	}
+	var near []found
 	word := []rune(strings.ToLower(name))
-	best, least := "", (len(word)+2)/3+1
-	for _, c := range slices.Sorted(slices.Values(candidates)) {
+	for _, c := range slices.Compact(slices.Sorted(slices.Values(candidates))) {
 		if len(c) > maxLength {
 			continue
 		}
 		other := []rune(strings.ToLower(c))
 		d, longer := distance(word, other), max(len(word), len(other))
 		// One mistake in a word of two letters is half of it: SB for SA.
-		if d < least && (2*d < longer || d == 1 && longer == 2) {
-			best, least = c, d
+		if d < (len(word)+2)/3+1 && (2*d < longer || d == 1 && longer == 2) {
+			near = append(near, found{c, d})
 		}
 	}
-	return best
+	slices.SortStableFunc(near, func(a, b found) int { return cmp.Compare(a.mistakes, b.mistakes) })
+	var out []string
+	for _, f := range near[:min(n, len(near))] {
+		out = append(out, f.word)
+	}
+	return out
 }
 
 // distance is the restricted Damerau-Levenshtein distance.

@@ -1,6 +1,7 @@
 package nearest
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -38,6 +39,25 @@ func TestDistance(t *testing.T) {
 		}
 		if got := distance([]rune(c.b), []rune(c.a)); got != c.want {
 			t.Errorf("distance(%q, %q) = %d, want %d", c.b, c.a, got, c.want)
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	known := []string{"DP2110", "DP2107", "DP2101", "DP3107", "DP9001"}
+	for _, c := range []struct {
+		name string
+		n    int
+		want []string
+	}{
+		{"DP2170", 3, []string{"DP2107", "DP2110", "DP2101"}},
+		{"dp2107", 1, []string{"DP2107"}},
+		{"DP2108", 2, []string{"DP2101", "DP2107"}},
+		{"nonsense", 3, nil},
+		{"DP2107", 0, nil},
+	} {
+		if got := Words(c.name, known, c.n); !slices.Equal(got, c.want) {
+			t.Errorf("Words(%q, %d) = %q, want %q", c.name, c.n, got, c.want)
 		}
 	}
 }
