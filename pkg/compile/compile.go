@@ -17,8 +17,8 @@ type Result struct {
 	Table    *residency.Table
 	Topology *topology.Topology
 	// NextBoundary is the next instant at which the same set would compile to
-	// another table: a transfer or an observation ends, or a group that a border or a transfer
-	// depends on gains or loses a member. Zero: none.
+	// another table: a transfer, an observation or a waiver ends, or a group that a
+	// border or a transfer depends on gains or loses a member. Zero: none.
 	NextBoundary time.Time
 	// Places holds where each rule stands, by {home, class}. It explains; it is
 	// no part of any digest.

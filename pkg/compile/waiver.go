@@ -28,11 +28,12 @@ func (b *builder) excuse(code, home, class string) (w *policy.Waiver, ended bool
 			continue
 		}
 		b.waived[x.ID] = true
-		b.note(x.Since)
-		b.note(x.Until)
 		switch {
 		case b.at.Before(x.Since):
 		case b.at.Before(x.Until):
+			if code == CodeDutyShortfall { // the only one that changes the table
+				b.note(x.Until)
+			}
 			return x, false
 		default:
 			ended = true
