@@ -29,6 +29,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/explaincode"
 	"github.com/domicile-dev/domicile/pkg/cli/home"
+	"github.com/domicile-dev/domicile/pkg/cli/layout"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/version"
@@ -109,7 +110,7 @@ Start with "domicile demo", or with "domicile lint policies".`,
 	root.AddCommand(
 		a.lintCommand(), a.testCommand(), a.renderCommand(), a.explainCommand(), explaincode.Command(a.Session), a.verifyCommand(),
 		a.applyCommand(), a.historyCommand(), a.rollbackCommand(), a.statusCommand(), a.checkCommand(),
-		home.Command(a.Session), compare.PlanCommand(a.Session), compare.BreakingCommand(a.Session), a.versionCommand(), exitCodesTopic(),
+		home.Command(a.Session), compare.PlanCommand(a.Session), compare.BreakingCommand(a.Session), layout.Command(a.Session), a.versionCommand(), exitCodesTopic(),
 	)
 	return root
 }

@@ -12,6 +12,7 @@ var catalogues = []map[string]string{
 	zhGovern,
 	zhHome,
 	zhLaw,
+	zhLayout,
 	zhPolicy,
 	zhObserve,
 	zhPolicytest,

@@ -190,6 +190,9 @@ func (s *scanner) block(list token.Tokens) (used int, err error) {
 		if end > s.at {
 			s.pass(end - s.at)
 		}
+		if s.at == from {
+			return used, nil
+		}
 		t.Lines = strings.Split(strings.TrimSuffix(string(s.src[from:s.at]), "\n"), "\n")
 		if !strings.Contains(t.Raw, "+") {
 			n := len(t.Lines)
