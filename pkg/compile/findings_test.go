@@ -98,4 +98,3 @@ func TestFindings(t *testing.T) {
 		t.Errorf("(-want +got; -update writes it anew):\n%s", d)
 	}
 }
-
