@@ -11,7 +11,7 @@ import (
 // core lists the pure packages, with what lies below them.
 var core = []string{
 	"pkg/residency", "pkg/topology", "pkg/policy", "pkg/policytest", "pkg/compile",
-	"pkg/envoy", "pkg/leakcheck", "pkg/bundle", "pkg/lang", "pkg/plan", "pkg/approval",
+	"pkg/envoy", "pkg/leakcheck", "pkg/bundle", "pkg/lang", "pkg/plan",
 }
 
 // bare lists the core packages that import nothing but the standard library and core.

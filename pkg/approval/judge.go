@@ -1,0 +1,96 @@
+package approval
+
+import (
+	"slices"
+
+	"github.com/domicile-dev/domicile/pkg/policy"
+)
+
+// Needed lists the roles that must sign an action, as the deployment in force
+// asks: those of apply for every change, those of loosen where something loosens,
+// and for the emergency brake one of emergencyDeny, which is then the only entry's
+// list. Nil means that nobody has to sign: the deployment lists no signers.
+func Needed(d *policy.Deployment, a Action, loosens bool) [][]string {
+	if d == nil || len(d.Signers) == 0 {
+		return nil
+	}
+	if a == Deny && !loosens && len(d.Approvals["emergencyDeny"]) > 0 {
+		return [][]string{d.Approvals["emergencyDeny"]}
+	}
+	roles := slices.Clone(d.Approvals["apply"])
+	if loosens {
+		roles = append(roles, d.Approvals["loosen"]...)
+	}
+	slices.Sort(roles)
+	var out [][]string
+	for _, r := range slices.Compact(roles) {
+		out = append(out, []string{r})
+	}
+	return out
+}
+
+// Missing returns the needs that the approvals do not fill, when each approval
+// may fill one: two roles of one person are one signature. Nil means approved.
+func Missing(needed [][]string, approvals []Approval) [][]string {
+	// A matching between needs and approvals: both are few.
+	fills := make([]int, len(approvals)) // approval → need, -1 for none
+	for i := range fills {
+		fills[i] = -1
+	}
+	var try func(need int, seen []bool) bool
+	try = func(need int, seen []bool) bool {
+		for i, a := range approvals {
+			if seen[i] || !meets(a, needed[need]) {
+				continue
+			}
+			seen[i] = true
+			if fills[i] < 0 || try(fills[i], seen) {
+				fills[i] = need
+				return true
+			}
+		}
+		return false
+	}
+	var out [][]string
+	for need := range needed {
+		if !try(need, make([]bool, len(approvals))) {
+			out = append(out, needed[need])
+		}
+	}
+	return out
+}
+
+func meets(a Approval, roles []string) bool {
+	return slices.ContainsFunc(roles, func(r string) bool { return slices.Contains(a.Roles, r) })
+}
+
+// Governed tells whether two deployments let the same people decide in the same
+// way. Where they do not, the change between them counts as loosening.
+func Governed(a, b *policy.Deployment) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	if len(a.Approvals) != len(b.Approvals) || len(a.Signers) != len(b.Signers) || a.AllowWaivers != b.AllowWaivers && b.AllowWaivers {
+		return false
+	}
+	for action, roles := range a.Approvals {
+		if !equalSets(roles, b.Approvals[action]) {
+			return false
+		}
+	}
+	for _, s := range a.Signers {
+		if !slices.ContainsFunc(b.Signers, func(o policy.Signer) bool {
+			return o.Name == s.Name && string(o.Key) == string(s.Key) && equalSets(o.Roles, s.Roles)
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+func equalSets(a, b []string) bool {
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.Sort(a)
+	slices.Sort(b)
+	return slices.Equal(slices.Compact(a), slices.Compact(b))
+}
