@@ -21,7 +21,7 @@ type options struct {
 	xds, admin, api            string
 	adminHosts                 []string
 	cert, key, ca, trustDomain string
-	overlay                    string
+	overlay, state             string
 	logLevel                   slog.Level
 	git                        gitOptions
 	version                    bool
@@ -49,6 +49,7 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.StringVar(&o.ca, "ca", "", "authority that clients' certificates must come from (PEM `file`)")
 	f.StringVar(&o.trustDomain, "trust-domain", topology.TrustDomain, "SPIFFE trust `domain` of the deployment")
 	f.StringVar(&o.overlay, "overlay", "", "JSON `file` of local stand-ins for addresses and keys, for demos")
+	f.StringVar(&o.state, "state", "", "`file` in which the newest policy of this replica is remembered over restarts; empty: none")
 	o.git.flags(f)
 	f.StringVar(&level, "log-level", "info", "`level`: debug, info, warn or error")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")

@@ -71,7 +71,10 @@ func (p *plane) open(o *options) error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p.xds = xds.New(xds.Config{TrustDomain: o.trustDomain, Log: p.log, Metrics: metrics})
-	p.control = control.New(control.Config{Store: p.store, Publisher: p.xds, Overlay: overlay, Log: p.log, Metrics: metrics})
+	p.control, err = control.New(control.Config{Store: p.store, Publisher: p.xds, Overlay: overlay, Log: p.log, Metrics: metrics, State: o.state})
+	if err != nil {
+		return err
+	}
 	p.grpc = grpc.NewServer(append(xds.ServerOptions(), grpc.Creds(credentials.NewTLS(xdsTLS)))...)
 	p.xds.Register(p.grpc)
 	cfg := api.Config{Control: p.control, Metrics: metrics, Log: p.log, Serving: p.serving.Load, Hosts: o.adminHosts}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/domicile-dev/domicile/pkg/approval"
 	"github.com/domicile-dev/domicile/pkg/bundle"
 	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/gitsync"
@@ -216,7 +218,8 @@ func (s *server) apply(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ch := control.Change{By: by, Digest: r.URL.Query().Get("digest")}
+	q := r.URL.Query()
+	ch := control.Change{By: by, Digest: q.Get("digest"), Denial: q.Get("action") == "deny", Lift: q.Get("lift") == "true"}
 	if r.URL.Query().Has("base") {
 		base, err := number(r, "base", 0)
 		if err != nil {
@@ -281,6 +284,18 @@ func (s *server) done(w http.ResponseWriter, r *http.Request, out control.Outcom
 	}{out, s.Control.Await(ctx, out.Sequence)})
 }
 
+// Approvals is the header that carries the signatures of a change: a DSSE
+// envelope in base64, see package approval.
+const Approvals = "X-Domicile-Approvals"
+
+func envelope(r *http.Request) (string, error) {
+	data, err := base64.StdEncoding.DecodeString(r.Header.Get(Approvals))
+	if err != nil || len(data) > approval.MaxEnvelope {
+		return "", badRequest(Approvals+" is not a DSSE envelope in base64", "send what domicile approve has made, unchanged")
+	}
+	return string(data), nil
+}
+
 // author says who changes what. Behind the remote door that is the certificate.
 func author(r *http.Request) (control.By, error) {
 	q := r.URL.Query()
@@ -296,7 +311,9 @@ func author(r *http.Request) (control.By, error) {
 			return control.By{}, badRequest(fmt.Sprintf("%s is longer than %d bytes or holds control characters", f.name, f.most), "shorten it")
 		}
 	}
-	return by, nil
+	var err error
+	by.Envelope, err = envelope(r)
+	return by, err
 }
 
 // printable keeps terminal escapes out of what other people's terminals show.

@@ -37,6 +37,7 @@ func badRequest(detail, fix string) *Problem {
 func problemOf(err error) *Problem {
 	var p *Problem
 	var rejected *control.Rejected
+	var unapproved *control.Unapproved
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &p):
@@ -53,6 +54,16 @@ func problemOf(err error) *Problem {
 		}
 	case errors.Is(err, control.ErrBundle):
 		return badRequest(err.Error(), "send the archive as domicile packs it, unchanged")
+	case errors.As(err, &unapproved):
+		return &Problem{
+			Title: "the change is not approved", Status: http.StatusForbidden, Detail: unapproved.Error(),
+			Fix: "domicile plan DIR --out FILE, then domicile approve FILE --signing-key KEY by those whose roles are missing, then domicile apply FILE",
+		}
+	case errors.Is(err, control.ErrBrake):
+		return &Problem{
+			Title: "this is no emergency denial", Status: http.StatusForbidden, Detail: err.Error(),
+			Fix: "domicile apply makes other changes",
+		}
 	case errors.Is(err, control.ErrNothingBefore):
 		return &Problem{
 			Title: "there is no such policy to go back to", Status: http.StatusNotFound, Detail: err.Error(),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/bundle"
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/store"
 )
@@ -73,7 +74,10 @@ func TestApplySendsTheBundleOnTopOfWhatItSaw(t *testing.T) {
 	if _, out, _ = run(t.Context(), nil, "apply", shipped, "--control", f.url, "--base", "7", "--output", "json"); f.query.Get("base") != "7" {
 		t.Errorf("base is %q", f.query.Get("base"))
 	}
-	var back changed
+	var back struct {
+		session.Versioned
+		control.Outcome
+	}
 	if err := json.Unmarshal([]byte(out), &back); err != nil || back.Sequence != 42 || back.FormatVersion != "1.0" {
 		t.Errorf("%v in\n%s", err, out)
 	}

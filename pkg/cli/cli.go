@@ -25,6 +25,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/cli/change"
 	"github.com/domicile-dev/domicile/pkg/cli/compare"
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/explaincode"
@@ -32,6 +33,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/layout"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
+	"github.com/domicile-dev/domicile/pkg/cli/sign"
 	"github.com/domicile-dev/domicile/pkg/version"
 )
 
@@ -109,9 +111,11 @@ Start with "domicile demo", or with "domicile lint policies".`,
 	root.SetFlagErrorFunc(session.FlagError)
 	root.AddCommand(
 		a.lintCommand(), a.testCommand(), a.renderCommand(), a.explainCommand(), explaincode.Command(a.Session), a.verifyCommand(),
-		a.applyCommand(), a.historyCommand(), a.rollbackCommand(), a.statusCommand(), a.checkCommand(),
-		home.Command(a.Session), compare.PlanCommand(a.Session), compare.BreakingCommand(a.Session), layout.Command(a.Session), a.versionCommand(), exitCodesTopic(),
+		a.statusCommand(), a.checkCommand(), home.Command(a.Session), layout.Command(a.Session),
+		compare.PlanCommand(a.Session), compare.BreakingCommand(a.Session), sign.KeysCommand(a.Session), sign.ApproveCommand(a.Session),
+		a.versionCommand(), exitCodesTopic(),
 	)
+	root.AddCommand(change.Commands(a.Session, change.Output{Lint: a.lintOutput, Test: a.testOutput})...)
 	return root
 }
 

@@ -69,7 +69,7 @@ new work must not rely on them.`,
 }
 
 func (a *app) lintOutput(l *session.Local) error {
-	all := slices.Concat(l.Problems, leakProblems(l.Leaks))
+	all := slices.Concat(l.Problems, show.LeakProblems(l.Leaks))
 	switch a.Output {
 	case "sarif":
 		var findings []sarif.Finding
@@ -125,18 +125,5 @@ func ShowPolicy(w io.Writer, dir string, fsys fs.FS, problems []policy.Problem, 
 		l.Dir = session.ShownDir(dir)
 	}
 	errs := slices.DeleteFunc(slices.Clone(problems), func(q policy.Problem) bool { return q.Severity != policy.Error })
-	l.Text(w, append(errs, leakProblems(leaks)...))
-}
-
-// leakProblems gives leaks the form of problems: they lie in no file, since it
-// is our own translation that failed its proof.
-func leakProblems(leaks []leakcheck.Finding) []policy.Problem {
-	var out []policy.Problem
-	for _, f := range leaks {
-		out = append(out, policy.Problem{
-			Code: "DP9001", Severity: policy.Error, Message: lang.T("leak: %s", f.String()),
-			Fix: lang.T("this is a bug in Domicile: report it with the policy directory"),
-		})
-	}
-	return out
+	l.Text(w, append(errs, show.LeakProblems(leaks)...))
 }

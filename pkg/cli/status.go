@@ -106,7 +106,7 @@ func (a *app) watch(ctx context.Context, c *remote.Client) error {
 func (a *app) statusText(w io.Writer, s api.Status) {
 	if p := s.Policy; p != nil {
 		fmt.Fprintf(w, "policy   sequence %d, table %s, applied %s ago by %s, in force here for %s\n",
-			p.Sequence, show.Digest(p.Table), a.Age(p.At), show.Line(orDash(p.Author)), a.Age(p.Since))
+			p.Sequence, show.Digest(p.Table), a.Age(p.At), show.Line(show.OrDash(p.Author)), a.Age(p.Since))
 		if p.Message != "" {
 			fmt.Fprintf(w, "         %s\n", show.Line(p.Message))
 		}
@@ -139,7 +139,7 @@ func (a *app) statusText(w io.Writer, s api.Status) {
 	}
 	t := show.NewTable("PROXY", "STATE", "POLICY", "SINCE", "CONNECTED")
 	for _, p := range s.Proxies {
-		runs := orDash(show.Digest(p.Table))
+		runs := show.OrDash(show.Digest(p.Table))
 		switch {
 		case health.Runs(s.Status, p):
 			runs += " (current)"
@@ -158,13 +158,6 @@ func (a *app) statusText(w io.Writer, s api.Status) {
 			fmt.Fprintf(w, "  %s refused %s (%d times): %s\n", show.Line(p.ID), show.Line(p.Error.Version), p.Error.Attempts, show.Line(p.Error.Detail))
 		}
 	}
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }
 
 func (a *app) checkCommand() *cobra.Command {

@@ -72,7 +72,7 @@ func (a *app) testOutput(l *session.Local, r policytest.Report) error {
 	if a.Output == "junit" {
 		return show.WriteJUnit(a.Out, junitTests(r, l.Lang))
 	}
-	return a.Emit(testResult{session.V1(), r, l.Table.Digest()}, func(w io.Writer) { r.Text(cleaner{w}, l.Lang) })
+	return a.Emit(testResult{session.V1(), r, l.Table.Digest()}, func(w io.Writer) { r.Text(show.Cleaner{W: w}, l.Lang) })
 }
 
 func junitTests(r policytest.Report, l lang.Lang) show.Suite {
@@ -85,14 +85,4 @@ func junitTests(r policytest.Report, l lang.Lang) show.Suite {
 		s.Cases = append(s.Cases, j)
 	}
 	return s
-}
-
-// cleaner passes text on with its control characters made visible.
-type cleaner struct{ w io.Writer }
-
-func (c cleaner) Write(p []byte) (int, error) {
-	if _, err := io.WriteString(c.w, show.Clean(string(p))); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }

@@ -34,7 +34,11 @@ var (
 )
 
 // By says who changes the policy and why.
-type By struct{ Author, Message, GitCommit string }
+type By struct {
+	Author, Message, GitCommit string
+	// Envelope holds signatures (package approval); empty for none.
+	Envelope string
+}
 
 // Change asks for a bundle to become the policy head.
 type Change struct {
@@ -45,6 +49,12 @@ type Change struct {
 	// Base is the sequence that the author saw as head; the change is refused
 	// with store.ErrStale when the head is another. Nil means the present head.
 	Base *uint64
+	// Denial: this pulls the emergency brake. It is refused where it lets anything
+	// out.
+	Denial bool
+	// Lift: denials in force that the bundle lacks are lifted. Without it, and
+	// without signatures, they are carried over.
+	Lift bool
 }
 
 // Outcome is what became of a change.
@@ -79,7 +89,7 @@ func (r *Rejected) Error() string {
 }
 
 // Apply checks a bundle as strictly as the offline commands do, policy tests
-// included, and makes it the head. Errors: ErrBundle, *Rejected, store.ErrStale
+// included, and makes it the head. Errors: ErrBundle, *Rejected, *Unapproved, ErrBrake, store.ErrStale
 // (look at the new head and try again) and store.ErrUnavailable (try again
 // later; applying the same bundle twice is safe, see Outcome.Unchanged). A
 // change that fails with an error other than ErrUnavailable changed nothing.
@@ -100,7 +110,8 @@ func (c *Controller) Apply(ctx context.Context, ch Change) (Outcome, error) {
 	if ch.Base != nil && *ch.Base != head.Sequence && head.Bundle != b.Digest() {
 		return Outcome{}, fmt.Errorf("apply on sequence %d: head is %d: %w", *ch.Base, head.Sequence, store.ErrStale)
 	}
-	return c.change(ctx, head, b, store.Record{Author: ch.Author, Message: ch.Message, GitCommit: ch.GitCommit})
+	r := store.Record{Author: ch.Author, Message: ch.Message, GitCommit: ch.GitCommit, Envelope: ch.Envelope, Denial: ch.Denial}
+	return c.change(ctx, rctx, head, b, r, ch.Lift)
 }
 
 // Rollback makes the content of an older sequence the head, under a new
@@ -132,7 +143,7 @@ func (c *Controller) Rollback(ctx context.Context, to uint64, by By) (Outcome, e
 		if err != nil {
 			return Outcome{}, err
 		}
-		return c.change(ctx, head, b, store.Record{Author: by.Author, Message: by.Message, GitCommit: r.GitCommit, RollbackOf: to})
+		return c.change(ctx, rctx, head, b, store.Record{Author: by.Author, Message: by.Message, GitCommit: r.GitCommit, RollbackOf: to, Envelope: by.Envelope}, false)
 	}
 	return Outcome{}, fmt.Errorf("roll back to sequence %d: %w", to, ErrNothingBefore)
 }
@@ -147,7 +158,19 @@ func (c *Controller) head(ctx context.Context) (store.Record, error) {
 }
 
 // change checks b and publishes it on top of head.
-func (c *Controller) change(ctx context.Context, head store.Record, b *bundle.Bundle, r store.Record) (Outcome, error) {
+// Asking bounds what is read from the store before the check.
+func (c *Controller) change(ctx, asking context.Context, head store.Record, b *bundle.Bundle, r store.Record, lift bool) (Outcome, error) {
+	if head.Sequence != 0 && head.Bundle == b.Digest() {
+		return Outcome{Record: head, Unchanged: true}, nil
+	}
+	r.At = c.now().UTC().Truncate(time.Millisecond)
+	before, err := c.governing(asking, head, r.At)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if b, err = c.carried(b, before, r, lift); err != nil {
+		return Outcome{}, err
+	}
 	if head.Sequence != 0 && head.Bundle == b.Digest() {
 		return Outcome{Record: head, Unchanged: true}, nil
 	}
@@ -157,13 +180,18 @@ func (c *Controller) change(ctx context.Context, head store.Record, b *bundle.Bu
 	case <-ctx.Done():
 		return Outcome{}, fmt.Errorf("wait for other changes: %w", ctx.Err())
 	}
-	r.At = c.now().UTC().Truncate(time.Millisecond)
-	p, why := c.compile(b, r.At, true)
+	// A date that has passed, or a test, must not stand in the way of the brake.
+	p, why := c.compile(b, r.At, !r.Denial)
 	if why != nil {
 		return Outcome{}, &Rejected{Problems: why.Problems, Leaks: why.Leaks, Tests: why.tests, Cause: why.Error}
 	}
-	c.warm(p)
 	r.Bundle, r.Table = b.Digest(), p.table.Digest()
+	v, err := judge(ctx, succession{before: before, head: head, after: p, record: r, action: actionOf(r), at: r.At})
+	if err != nil {
+		return Outcome{}, err
+	}
+	r.ApprovedBy, r.Loosened, r.Tightened = v.approvedBy, v.loosened, v.tightened
+	c.warm(p)
 	pctx, cancel := context.WithTimeout(ctx, publishTime)
 	defer cancel()
 	out, err := c.store.Publish(pctx, head.Sequence, b.Archive(), r)

@@ -2,14 +2,13 @@ package control
 
 import (
 	"fmt"
-	"io/fs"
 	"sync"
 	"time"
 
+	"github.com/domicile-dev/domicile/pkg/bundle"
 	"github.com/domicile-dev/domicile/pkg/envoy"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
-	"github.com/domicile-dev/domicile/pkg/policytest"
 	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -23,7 +22,10 @@ type compiled struct {
 	topology *topology.Topology
 	next     time.Time // the next boundary: a lapse, an end of observation or a group's date; zero: none
 	warnings []policy.Problem
-	final    map[xds.Group]*xds.Snapshot
+	// deployment and denials judge the successor.
+	deployment *policy.Deployment
+	denials    []policy.Denial
+	final      map[xds.Group]*xds.Snapshot
 	// step makes the snapshot of one group for the table of a revoke step.
 	step stepFunc
 }
@@ -35,25 +37,27 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 	var mu sync.Mutex
 	var last *release.Release
 	var made *compiled
-	return func(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
+	return func(b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
 		mu.Lock()
 		before, same := last, made
 		mu.Unlock()
 		prover := provers.Get().(*leakcheck.Prover)
 		defer provers.Put(prover)
-		r := release.Build(release.Input{FS: files, At: at, Overlay: overlay, Strict: strict, Last: before, Prover: prover})
+		in := release.Of(b)
+		in.At, in.Overlay, in.Strict, in.Last, in.Prover = at, overlay, strict, before, prover
+		r := release.Build(in)
 		if !r.Publishable() {
 			return nil, &Refusal{Problems: r.Problems, Leaks: r.Leaks}
 		}
 		if strict {
-			if report := policytest.Run(r.Set, r.Table); !report.OK() {
+			if report := release.Tests(r, at); !report.OK() {
 				return nil, &Refusal{Problems: r.Problems, tests: &report}
 			}
 		}
 		if r.Unchanged {
-			return &compiled{table: r.Table, topology: r.Topology, next: r.NextBoundary, warnings: r.Problems, final: same.final, step: same.step}, nil
+			return &compiled{table: r.Table, topology: r.Topology, next: r.NextBoundary, warnings: r.Problems, deployment: r.Set.Deployment, denials: r.Set.Denials, final: same.final, step: same.step}, nil
 		}
-		p := &compiled{table: r.Table, topology: r.Topology, next: r.NextBoundary, warnings: r.Problems, final: make(map[xds.Group]*xds.Snapshot, len(r.Nodes))}
+		p := &compiled{table: r.Table, topology: r.Topology, next: r.NextBoundary, warnings: r.Problems, deployment: r.Set.Deployment, denials: r.Set.Denials, final: make(map[xds.Group]*xds.Snapshot, len(r.Nodes))}
 		for n, res := range r.Nodes {
 			s, err := snapshot(r.Table, res)
 			if err != nil {

@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -33,6 +32,9 @@ type Config struct {
 	Log     *slog.Logger          // default: slog.Default()
 	Metrics prometheus.Registerer // default: a registry of its own
 	Now     func() time.Time      // default: time.Now
+	// State is the file that remembers the newest policy of this replica over its
+	// restarts; empty for none.
+	State string
 }
 
 // Controller follows the store and carries out changes.
@@ -44,26 +46,31 @@ type Controller struct {
 	build     buildFunc
 	metrics   *metrics
 	rollouts  *rollouts
+	mark      *mark // of the loop
 	recent    recent
 	current   atomic.Pointer[inForce] // what the loop published last
 	status    board
 	changing  chan struct{} // holds one token for each change being checked
 }
 
-// buildFunc compiles and checks the files of a bundle for an instant. A result
+// buildFunc compiles and checks a bundle for an instant. A result
 // with errors or leaks is a Refusal and nothing else. Strict refuses transfers
 // that have lapsed already and runs the policy tests.
-type buildFunc func(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal)
+type buildFunc func(b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal)
 
 // changesAtOnce bounds how many bundles of operators are checked at once: the
 // loop must get its share of the machine.
 const changesAtOnce = 2
 
-// New returns a Controller; Run starts it.
-func New(cfg Config) *Controller {
+// New returns a Controller; Run starts it. The error is that of State.
+func New(cfg Config) (*Controller, error) {
+	seen, err := openMark(cfg.State)
+	if err != nil {
+		return nil, err
+	}
 	c := &Controller{
 		store: cfg.Store, publisher: cfg.Publisher, log: cfg.Log, now: cfg.Now, build: releaseBuilder(cfg.Overlay),
-		changing: make(chan struct{}, changesAtOnce),
+		changing: make(chan struct{}, changesAtOnce), mark: seen,
 	}
 	if c.log == nil {
 		c.log = slog.Default()
@@ -77,7 +84,7 @@ func New(cfg Config) *Controller {
 	c.rollouts = &rollouts{log: c.log}
 	c.status.store = StoreStatus{Since: c.now()}
 	c.metrics = newMetrics(cfg.Metrics, c)
-	return c
+	return c, nil
 }
 
 // Status tells what this replica runs.
@@ -129,7 +136,7 @@ func (c *Controller) compile(b *bundle.Bundle, at time.Time, strict bool) (*comp
 	if p := c.recent.get(b.Digest(), at, strict); p != nil {
 		return p, nil
 	}
-	p, why := c.measure(b.FS(), at, strict)
+	p, why := c.measure(b, at, strict)
 	if why == nil {
 		c.recent.put(b.Digest(), at, strict, p)
 	}
@@ -138,7 +145,7 @@ func (c *Controller) compile(b *bundle.Bundle, at time.Time, strict bool) (*comp
 
 // measure runs build, and turns a panic in it into a refusal: a bundle that
 // trips a bug must not take the control plane down on every restart.
-func (c *Controller) measure(files fs.FS, at time.Time, strict bool) (p *compiled, why *Refusal) {
+func (c *Controller) measure(b *bundle.Bundle, at time.Time, strict bool) (p *compiled, why *Refusal) {
 	start := time.Now()
 	defer func() {
 		c.metrics.compile.Observe(time.Since(start).Seconds())
@@ -147,5 +154,5 @@ func (c *Controller) measure(files fs.FS, at time.Time, strict bool) (p *compile
 			p, why = nil, &Refusal{Error: fmt.Sprintf("compile bundle: internal error: %v", v)}
 		}
 	}()
-	return c.build(files, at, strict)
+	return c.build(b, at, strict)
 }

@@ -121,10 +121,14 @@ func runWith(t *testing.T, build buildFunc, f ...func(*testing.T, *stand)) {
 
 func newStand(t *testing.T) *stand {
 	s := &stand{t: t, store: &faulty{Memory: store.NewMemory()}, out: &recorder{}, reg: prometheus.NewPedanticRegistry()}
-	s.Controller = New(Config{
+	var err error
+	s.Controller, err = New(Config{
 		Store: s.store, Publisher: s.out, Log: slog.New(slog.DiscardHandler), Metrics: s.reg,
 		Now: func() time.Time { return time.Now().Add(time.Duration(s.skew.Load())) },
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.build = buildText
 	return s
 }

@@ -86,7 +86,7 @@ type fetched struct {
 // once. It never gives up: whatever fails is tried again.
 func (c *Controller) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	l := &loop{Controller: c, fetched: make(chan fetched), wake: time.NewTimer(longestSleep)}
+	l := &loop{Controller: c, fetched: make(chan fetched), wake: time.NewTimer(longestSleep), head: c.mark.last}
 	defer func() {
 		cancel()
 		l.wake.Stop()
@@ -163,7 +163,7 @@ func (l *loop) onHead(ctx context.Context, r store.Record) {
 		l.refuseBackward(r, fmt.Sprintf("the store went back: its head is sequence %d, and was %d", r.Sequence, l.head.Sequence))
 	case r.Sequence == l.head.Sequence && r.Bundle != l.head.Bundle:
 		l.refuseBackward(r, fmt.Sprintf("the store was rewritten: sequence %d holds another bundle than before", r.Sequence))
-	case r.Sequence == l.head.Sequence && !l.wentBack && l.fetchAt.IsZero():
+	case r.Sequence == l.head.Sequence && !l.wentBack && l.fetchAt.IsZero() && l.try > 0:
 		// In force, refused for good, or being fetched.
 	case r.Sequence == l.head.Sequence && l.good != nil && l.good.record.Sequence == r.Sequence:
 		l.wentBack = false // the store is itself again
@@ -187,12 +187,15 @@ func (l *loop) fetch(ctx context.Context) {
 	}
 	l.fetchAt = time.Time{}
 	l.try++
-	try, r := l.try, l.head
+	try, r, good, seen := l.try, l.head, l.good, l.mark.last
 	fctx, cancel := context.WithTimeout(ctx, fetchTime)
 	l.fetching = cancel
 	l.fetches.Go(func() {
 		defer cancel()
 		b, err := l.open(fctx, r.Bundle)
+		if err == nil {
+			err = l.verifyChain(fctx, good, seen, r)
+		}
 		select {
 		case l.fetched <- fetched{try, r, b, err}:
 		case <-ctx.Done():
@@ -225,6 +228,9 @@ func (l *loop) onBundle(f fetched) {
 	l.lapsesAt(p.next)
 	l.good = &inForce{record: f.record, bundle: f.bundle, policy: p, since: l.now()}
 	l.publish()
+	if err := l.mark.put(f.record); err != nil {
+		l.log.Error("the policy in force cannot be remembered for the next start", "error", err)
+	}
 	l.log.Info("policy in force", "sequence", f.record.Sequence, "bundle", f.record.Bundle, "table", p.table.Digest(), "next_boundary", p.next)
 }
 

@@ -21,6 +21,9 @@ type scripted struct {
 
 func (s *scripted) Watch(context.Context) <-chan store.Event { return <-s.watches }
 
+// History knows nothing: no policy here asks for signatures.
+func (s *scripted) History(context.Context, int) ([]store.Record, error) { return nil, nil }
+
 func (s *scripted) Bundle(ctx context.Context, digest string) ([]byte, error) {
 	if digest == s.slow {
 		<-ctx.Done()

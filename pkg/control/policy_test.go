@@ -38,8 +38,8 @@ func bundleOf(t testing.TB, lines ...string) *bundle.Bundle {
 	return b
 }
 
-func buildText(files fs.FS, at time.Time, strict bool) (*compiled, *Refusal) {
-	text, err := fs.ReadFile(files, "policy.txt")
+func buildText(b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
+	text, err := fs.ReadFile(b.FS(), "policy.txt")
 	if err != nil {
 		return nil, &Refusal{Error: err.Error()}
 	}
@@ -113,7 +113,7 @@ func snapshotOf(t *residency.Table) *xds.Snapshot {
 
 func tableOf(t testing.TB, at time.Time, lines ...string) *residency.Table {
 	t.Helper()
-	p, why := buildText(bundleOf(t, lines...).FS(), at, false)
+	p, why := buildText(bundleOf(t, lines...), at, false)
 	if why != nil {
 		t.Fatal(why)
 	}
@@ -127,7 +127,7 @@ func TestPolicyTextIsRead(t *testing.T) {
 	if d := table.Decide(residency.Query{Home: "SA", Class: "message", Entry: "eu"}); d.Region != "sa" {
 		t.Errorf("SA: %+v", d)
 	}
-	if _, why := buildText(bundleOf(t, "error no").FS(), time.Unix(0, 0), false); why == nil || len(why.Problems) != 1 {
+	if _, why := buildText(bundleOf(t, "error no"), time.Unix(0, 0), false); why == nil || len(why.Problems) != 1 {
 		t.Errorf("error: %v", fmt.Sprint(why))
 	}
 }

@@ -42,7 +42,10 @@ func TestRealPolicies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC))) // of the bubble's clock: the shipped dates are about that day
 		out, memory := &recorder{}, store.NewMemory()
-		c := New(Config{Store: memory, Publisher: out, Log: slog.New(slog.DiscardHandler)})
+		c, err := New(Config{Store: memory, Publisher: out, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
 		go func() { _ = c.Run(t.Context()) }()
 		apply := func(files map[string][]byte) (Outcome, error) {
 			o, err := c.Apply(t.Context(), Change{Archive: packed(t, files).Archive()})

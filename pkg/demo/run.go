@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/atomicfile"
-	"github.com/domicile-dev/domicile/pkg/bundle"
 	"github.com/domicile-dev/domicile/pkg/demo/supervise"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
@@ -213,7 +212,7 @@ func (d *demo) withdraw() {
 
 // archive packs the policies as `domicile apply` would.
 func (d *demo) archive() ([]byte, error) {
-	b, err := bundle.New(d.release.Set.Files)
+	b, err := release.PackSet(d.release.Set)
 	if err != nil {
 		return nil, fmt.Errorf("pack policies: %w", err)
 	}

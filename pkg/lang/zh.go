@@ -17,5 +17,6 @@ var catalogues = []map[string]string{
 	zhObserve,
 	zhPolicytest,
 	zhShow,
+	zhSign,
 	zhSuppress,
 }

@@ -124,4 +124,6 @@ var zhPolicy = map[string]string{
 	"write %s or earlier, and mend what it excuses by then":                                                  "写 %s 或更早的日期，并在此之前修正它所免除的问题",
 	"write the public key; a secret that stood in a file is to be replaced":                                  "写公钥；写进过文件的秘密必须更换",
 	"write what `openssl pkey -in KEY -pubout -outform DER | base64 -w0` prints for an Ed25519 or P-256 key": "写 `openssl pkey -in KEY -pubout -outform DER | base64 -w0` 对 Ed25519 或 P-256 密钥输出的内容",
+	"library/ is what bundles carry: the law that they were packed with":                                     "library/ 是策略包携带的内容:打包时所用的法律文件",
+	"remove it; law files of your own go to law/":                                                            "请删除它;自己的法律文件放在 law/ 中",
 }

@@ -173,6 +173,12 @@ func (p *parser) loadFrom(fsys fs.FS, shipped bool) {
 	if shipped {
 		return
 	}
+	if _, err := fs.Stat(fsys, "library"); err == nil {
+		p.add(Problem{
+			Pos: top("library"), Code: codes.NotRead, Message: lang.T("library/ is what bundles carry: the law that they were packed with"),
+			Fix: lang.T("remove it; law files of your own go to law/"),
+		})
+	}
 	for _, name := range p.list(fsys, "jurisdictions", false) {
 		switch {
 		case path.Dir(name) != "jurisdictions" || path.Ext(name) != ".yaml":

@@ -26,8 +26,11 @@ import (
 
 // Input is what a release is made from.
 type Input struct {
-	// FS holds the operator's policy directory; the shipped law library is added.
+	// FS holds the operator's policy directory; the law library is added.
 	FS fs.FS
+	// Library holds law files and groups: those that a bundle was packed with, see
+	// Of. Nil means the shipped ones.
+	Library fs.FS
 	// At is the instant at which transfers are judged.
 	At time.Time
 	// Overlay holds local stand-ins; nil for none.
@@ -68,7 +71,10 @@ func (r *Release) Publishable() bool { return r.Nodes != nil }
 
 // Build runs the pipeline.
 func Build(in Input) *Release {
-	set, problems := policy.Parse(in.FS, policies.Shipped())
+	if in.Library == nil {
+		in.Library = policies.Shipped()
+	}
+	set, problems := policy.Parse(in.FS, in.Library)
 	r := &Release{Set: set, Problems: problems}
 	if policy.HasErrors(problems) {
 		r.suppress(in.At)

@@ -75,6 +75,15 @@ type Record struct {
 	Message    string    `json:"message,omitempty"`
 	GitCommit  string    `json:"gitCommit,omitempty"`
 	RollbackOf uint64    `json:"rollbackOf,omitempty"` // Sequence whose content this repeats
+	// Denial says that the emergency brake was pulled.
+	Denial bool `json:"denial,omitempty"`
+	// Envelope holds the signatures (DSSE, JSON) where the deployment before asked
+	// for them, and ApprovedBy who signed in which roles.
+	Envelope   string `json:"envelope,omitempty"`
+	ApprovedBy string `json:"approvedBy,omitempty"`
+	// Loosened and Tightened count the combinations that changed.
+	Loosened  int `json:"loosened,omitempty"`
+	Tightened int `json:"tightened,omitempty"`
 }
 
 // Event is what a watcher learns.
@@ -141,7 +150,7 @@ type Store interface {
 const MaxHistory = 1000
 
 // MaxText is the size limit of each text field of a Record in bytes.
-const MaxText = 16 << 10
+const MaxText = 64 << 10
 
 // Prepare checks what Publish was given and completes the record. Every
 // implementation calls it before it changes anything.
@@ -159,7 +168,7 @@ func Prepare(base uint64, archive []byte, r Record) (Record, error) {
 	if y := r.At.UTC().Year(); y < 0 || y > 9999 {
 		return Record{}, fmt.Errorf("time in year %d cannot be written down", y)
 	}
-	for _, s := range []string{r.Table, r.Author, r.Message, r.GitCommit} {
+	for _, s := range []string{r.Table, r.Author, r.Message, r.GitCommit, r.Envelope, r.ApprovedBy} {
 		if len(s) > MaxText {
 			return Record{}, fmt.Errorf("text %q… has %d bytes, more than %d", strings.ToValidUTF8(s[:32], ""), len(s), MaxText)
 		}

@@ -119,7 +119,7 @@ changes. domicile breaking is the form for continuous integration.`,
 			if c.before.Name != "live" {
 				return session.Usage(cmd, "--out needs a plan against what is live: name the control plane")
 			}
-			if err := c.save(out, args[0], message); err != nil {
+			if err := c.Save(out, args[0], message); err != nil {
 				return err
 			}
 		}
@@ -195,6 +195,11 @@ func (o *options) compare(s *session.Session, cmd *cobra.Command, dir string) (*
 	if !after.Good() {
 		return nil, s.Refuse(after)
 	}
+	if before.Name == "live" {
+		if after, err = Carry(s, cmd, after, before); err != nil {
+			return nil, err
+		}
+	}
 	return Between(before, after), nil
 }
 
@@ -215,13 +220,14 @@ func same(a, b plan.Report) bool {
 	return a.Compared == b.Compared && slices.Equal(a.Changes, b.Changes)
 }
 
-// save writes the plan file.
-func (c *Comparison) save(path, dir, message string) error {
+// Save writes the plan file. Dir is the directory that was planned, for its git
+// commit; "" for none.
+func (c *Comparison) Save(path, dir, message string) error {
 	p := &planfile.Plan{
-		Deployment: c.after.Set.Deployment.Name, Base: c.before.Base, Bundle: c.after.Bundle.Digest(), Table: c.after.Table.Digest(),
+		Deployment: c.before.Deployment(c.after), Base: c.before.Base, Bundle: c.after.Bundle.Digest(), Table: c.after.Table.Digest(),
 		At: c.after.At.UTC().Truncate(time.Second), Message: message, Report: c.report, Archive: c.after.Bundle.Archive(),
 	}
-	if checkout, err := gogit.Open(dir); err == nil {
+	if checkout, err := gogit.Open(dir); dir != "" && err == nil {
 		if head, err := checkout.Head(); err == nil {
 			p.GitCommit = head
 		}

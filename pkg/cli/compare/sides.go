@@ -18,6 +18,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/gitsync/gogit"
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/pkg/residency"
@@ -29,6 +30,7 @@ type Side struct {
 	show.Place
 	*release.Release               // nil where there is no policy yet
 	Base             planfile.Base // of what is live
+	Connected        bool          // of what is live: its policy store answers
 }
 
 // table is nil where there is no policy: it denies everything.
@@ -45,7 +47,7 @@ func Live(ctx context.Context, c *remote.Client, at time.Time) (*Side, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Side{Name: "live", Base: planfile.Base{Sequence: status.Store.Sequence}}
+	out := &Side{Name: "live", Base: planfile.Base{Sequence: status.Store.Sequence}, Connected: status.Store.Connected}
 	if status.Policy == nil {
 		return out, nil
 	}
@@ -54,11 +56,50 @@ func Live(ctx context.Context, c *remote.Client, at time.Time) (*Side, error) {
 		return nil, err
 	}
 	out.Base = planfile.Base{Sequence: status.Store.Sequence, Bundle: b.Digest()}
-	out.compile(b.FS(), at)
+	out.compile(release.Of(b), at)
 	if out.Result != nil {
 		out.Base.Table = out.Table.Digest()
 	}
 	return out, nil
+}
+
+// Denials are those that stand in it.
+func (s *Side) Denials() []policy.Denial {
+	if s.Release == nil || s.Set == nil {
+		return nil
+	}
+	return s.Set.Denials
+}
+
+// Deployment names the deployment whose signers judge what replaces this side: its
+// own, or that of its first successor.
+func (s *Side) Deployment(next *session.Local) string {
+	if s.Release != nil && s.Set != nil && s.Set.Deployment != nil {
+		return s.Set.Deployment.Name
+	}
+	return next.Set.Deployment.Name
+}
+
+// Carry adds the denials that are live to a directory that lacks them: the
+// emergency brake holds until it is lifted. What it adds is said.
+func Carry(s *session.Session, cmd *cobra.Command, l *session.Local, live *Side) (*session.Local, error) {
+	all := release.Union(l.Set.Denials, live.Denials())
+	if len(all) == len(l.Set.Denials) {
+		return l, nil
+	}
+	for _, d := range all[len(l.Set.Denials):] {
+		fmt.Fprintln(s.Err, lang.T("carried over: the denial of %s %s (%s, by %s); domicile deny --lift lifts it",
+			show.Line(d.Home), show.Line(orAll(d.Class)), show.Line(d.Reason), show.Line(d.By)).In(s.Lang()))
+	}
+	b, err := release.WithDenials(l.Bundle, all)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.JudgeBundle(cmd, b, l.Dir, session.Judged{Strict: true})
+	if err == nil && !out.Good() {
+		err = s.Refuse(out)
+	}
+	return out, err
 }
 
 // Comparable is the error for a side that does not compile here.
@@ -69,9 +110,10 @@ func (s *Side) Comparable() error {
 	return nil
 }
 
-func (s *Side) compile(fsys fs.FS, at time.Time) {
-	s.FS = fsys
-	s.Release = release.Build(release.Input{FS: fsys, At: at, TableOnly: true})
+func (s *Side) compile(in release.Input, at time.Time) {
+	s.FS = in.FS
+	in.At, in.TableOnly = at, true
+	s.Release = release.Build(in)
 }
 
 // against finds the other side: what --against names, else what is live if a
@@ -105,12 +147,12 @@ func (o *options) against(s *session.Session, cmd *cobra.Command, dir string, at
 		if err != nil {
 			return nil, err
 		}
-		out.compile(fsys, at)
+		out.compile(release.Input{FS: fsys}, at)
 	} else {
 		if info, err := os.Stat(where); err != nil || !info.IsDir() {
 			return nil, exit.Errorf(exit.Usage, "--against %s: neither live nor git#REF nor a directory that can be opened", where)
 		}
-		out.compile(os.DirFS(where), at)
+		out.compile(release.Input{FS: os.DirFS(where)}, at)
 	}
 	if out.Result == nil {
 		out.Text(s.Err, errorsOf(out.Problems))
@@ -151,7 +193,7 @@ func Check(p *planfile.Plan, b *bundle.Bundle, live *Side, at time.Time) error {
 		return exit.Errorf(exit.Stale, "the plan was made against sequence %d, and sequence %d is live (next: domicile plan again)", p.Base.Sequence, live.Base.Sequence)
 	}
 	now := &Side{}
-	now.compile(b.FS(), at)
+	now.compile(release.Of(b), at)
 	if now.Result == nil {
 		return exit.Errorf(exit.Findings, "the planned policy no longer compiles: %s (next: domicile lint, domicile plan again)", first(now.Problems))
 	}

@@ -151,6 +151,12 @@ func (c *Comparison) text(w io.Writer, l lang.Lang, v view) {
 	c.next(w, l, v)
 }
 
+// Show writes the whole comparison, as plan does; saved is the file that it was
+// saved in, "" for none.
+func (c *Comparison) Show(w io.Writer, l lang.Lang, saved string) {
+	c.text(w, l, view{saved: saved})
+}
+
 // Brief writes what loosens, what stands beside the rules, and the counts, for people who are about to apply.
 func (c *Comparison) Brief(w io.Writer, l lang.Lang) {
 	for _, g := range groups(c.report.Changes) {
@@ -205,7 +211,7 @@ func (c *Comparison) summary(w io.Writer, l lang.Lang, hidden int) {
 func (c *Comparison) next(w io.Writer, l lang.Lang, v view) {
 	switch {
 	case v.saved != "" && len(c.roles()) > 0:
-		fmt.Fprintln(w, lang.T("Saved %s.\nnext: domicile approve %s --key FILE, then domicile apply %s", v.saved, v.saved, v.saved).In(l))
+		fmt.Fprintln(w, lang.T("Saved %s.\nnext: domicile approve %s --signing-key FILE, then domicile apply %s", v.saved, v.saved, v.saved).In(l))
 	case v.saved != "":
 		fmt.Fprintln(w, lang.T("Saved %s.\nnext: domicile apply %s", v.saved, v.saved).In(l))
 	}

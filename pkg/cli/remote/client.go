@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -46,8 +47,9 @@ func New(base *url.URL, tlsConfig *tls.Config, agent string) *Client {
 // NoRedirect keeps what is sent from being sent on to another host.
 func NoRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// Call makes one request. A body makes it a POST. The answer is read whole.
-func (c *Client) Call(ctx context.Context, most time.Duration, path string, query url.Values, body []byte) ([]byte, error) {
+// Call makes one request. A body makes it a POST; an envelope of approvals goes
+// with it. The answer is read whole.
+func (c *Client) Call(ctx context.Context, most time.Duration, path string, query url.Values, body []byte, envelope ...byte) ([]byte, error) {
 	parent := ctx
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
@@ -63,6 +65,9 @@ func (c *Client) Call(ctx context.Context, most time.Duration, path string, quer
 	}
 	req.Header.Set(api.Header, "domicile/"+c.Agent)
 	req.Header.Set("Content-Type", "application/octet-stream")
+	if len(envelope) > 0 {
+		req.Header.Set(api.Approvals, base64.StdEncoding.EncodeToString(envelope))
+	}
 	res, err := c.http.Do(req)
 	if err == nil {
 		defer res.Body.Close()

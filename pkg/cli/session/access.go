@@ -156,7 +156,7 @@ func (a *Session) Open(cmd *cobra.Command, s Source, j Judged) (*Local, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.Judge(cmd, b.FS(), "", j)
+	return a.JudgeBundle(cmd, b, "", j)
 }
 
 // Age is how long ago something was, in the largest unit that says enough.

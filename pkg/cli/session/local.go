@@ -23,7 +23,7 @@ import (
 type Local struct {
 	show.Place
 	*release.Release
-	Bundle *bundle.Bundle // nil unless good
+	Bundle *bundle.Bundle // the one that was judged, or the directory's; nil unless good
 	At     time.Time      // the instant of judgement
 }
 
@@ -66,7 +66,16 @@ func (a *Session) Read(cmd *cobra.Command, dir string, j Judged) (*Local, error)
 
 // Judge judges what fsys holds; shown is its directory as messages name it.
 func (a *Session) Judge(cmd *cobra.Command, fsys fs.FS, shown string, j Judged) (*Local, error) {
-	in := release.Input{FS: fsys, At: a.Now(), Strict: j.Strict, TableOnly: j.TableOnly}
+	return a.judge(cmd, release.Input{FS: fsys}, nil, shown, j)
+}
+
+// JudgeBundle judges a bundle with the law that it carries.
+func (a *Session) JudgeBundle(cmd *cobra.Command, b *bundle.Bundle, shown string, j Judged) (*Local, error) {
+	return a.judge(cmd, release.Of(b), b, shown, j)
+}
+
+func (a *Session) judge(cmd *cobra.Command, in release.Input, b *bundle.Bundle, shown string, j Judged) (*Local, error) {
+	in.At, in.Strict, in.TableOnly = a.Now(), j.Strict, j.TableOnly
 	if j.At != "" {
 		at, err := time.Parse(time.RFC3339, j.At)
 		if err != nil {
@@ -83,10 +92,10 @@ func (a *Session) Judge(cmd *cobra.Command, fsys fs.FS, shown string, j Judged) 
 			return nil, exit.Errorf(exit.Findings, "%s: %w", j.Overlay, err)
 		}
 	}
-	l := &Local{Place: show.Place{Dir: shown, FS: fsys, Lang: a.Lang()}, Release: release.Build(in), At: in.At}
-	if l.Good() {
+	l := &Local{Place: show.Place{Dir: shown, FS: in.FS, Lang: a.Lang()}, Release: release.Build(in), At: in.At}
+	if l.Bundle = b; l.Good() && b == nil {
 		var err error
-		if l.Bundle, err = bundle.New(l.Set.Files); err != nil {
+		if l.Bundle, err = release.PackSet(l.Set); err != nil {
 			return nil, exit.Errorf(exit.Findings, "pack %s: %w", shown, err)
 		}
 	}

@@ -152,7 +152,9 @@ func newPlane(t *testing.T, cfg gogit.Config) *plane {
 	}
 	p := &plane{t: t, store: store.NewMemory(), metrics: prometheus.NewRegistry()}
 	log := slog.New(slog.DiscardHandler)
-	p.control = control.New(control.Config{Store: p.store, Publisher: nobody{}, Log: log, Now: today})
+	if p.control, err = control.New(control.Config{Store: p.store, Publisher: nobody{}, Log: log, Now: today}); err != nil {
+		t.Fatal(err)
+	}
 	p.Syncer = gitsync.New(gitsync.Config{
 		Source: source, Target: p.control, Repository: cfg.URL, Ref: "main", Interval: 5 * time.Millisecond, Log: log, Metrics: p.metrics, Now: today,
 	})

@@ -1,7 +1,15 @@
-package cli
+// Package change is the commands that change which policy is in force, and the
+// history of those changes: apply, rollback, deny and history.
+//
+// What changes is compared with what is live and shown before anything is sent.
+// The control plane checks it all once more and changes all or nothing.
+package change
 
 import (
+	"bytes"
 	"cmp"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,18 +21,39 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/approval"
 	"github.com/domicile-dev/domicile/pkg/cli/compare"
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/planfile"
 	"github.com/domicile-dev/domicile/pkg/cli/remote"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
+	"github.com/domicile-dev/domicile/pkg/cli/sign"
 	"github.com/domicile-dev/domicile/pkg/control"
+	"github.com/domicile-dev/domicile/pkg/gitsync/gogit"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/policytest"
+	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/pkg/store"
 )
+
+// Output writes what lint and test found, as those commands do.
+type Output struct {
+	Lint func(*session.Local) error
+	Test func(*session.Local, policytest.Report) error
+}
+
+type commands struct {
+	*session.Session
+	Output
+}
+
+// Commands returns the commands.
+func Commands(s *session.Session, o Output) []*cobra.Command {
+	a := &commands{s, o}
+	return []*cobra.Command{a.applyCommand(), a.rollbackCommand(), a.denyCommand(), a.historyCommand()}
+}
 
 // changed is the answer to a change.
 type changed struct {
@@ -35,8 +64,8 @@ type changed struct {
 
 // by is who changes the policy, why, and how long to wait for the proxies.
 type by struct {
-	author, message, commit string
-	wait                    time.Duration
+	author, message, commit, key string
+	wait                         time.Duration
 }
 
 func (b *by) flags(cmd *cobra.Command) {
@@ -44,10 +73,11 @@ func (b *by) flags(cmd *cobra.Command) {
 	f.StringVar(&b.author, "author", "", "who makes the change (default $DOMICILE_AUTHOR, else $USER; over mTLS the certificate says it)")
 	f.StringVarP(&b.message, "message", "m", "", "why, for the history")
 	f.StringVar(&b.commit, "commit", "", "git commit of the policy directory, for the history")
+	f.StringVar(&b.key, "signing-key", "", "sign with this private key (PEM `file`, mode 0600), where the deployment lists signers")
 	f.DurationVar(&b.wait, "wait", 0, "wait until the connected proxies run it, at most this long")
 }
 
-func (b *by) query(a *app) url.Values {
+func (b *by) query(a *commands) url.Values {
 	author := cmp.Or(b.author, a.Getenv("DOMICILE_AUTHOR"), a.Getenv("USER"))
 	if u, err := user.Current(); err == nil && author == "" {
 		author = u.Username
@@ -65,7 +95,7 @@ func (b *by) query(a *app) url.Values {
 	return q
 }
 
-func (a *app) applyCommand() *cobra.Command {
+func (a *commands) applyCommand() *cobra.Command {
 	var (
 		r    session.Access
 		b    by
@@ -100,48 +130,100 @@ a warning, where domicile test fails.`,
 	b.flags(cmd)
 	cmd.Flags().Int64Var(&base, "base", -1, "`sequence` that this change is made on top of (default: the present one)")
 	cmd.Flags().Lookup("base").DefValue = "0" // or help would say "default -1"
-	cmd.RunE = a.Run(func(cmd *cobra.Command, args []string) error {
-		c, err := a.Client(cmd, r)
-		if err != nil {
-			return err
-		}
-		l, saved, err := a.applied(cmd, args[0])
-		if err != nil {
-			return err
-		}
-		live, err := compare.Live(cmd.Context(), c, l.At)
-		if err != nil {
-			return err
-		}
-		uncertain := live.Comparable()
-		if saved != nil && uncertain != nil {
-			return uncertain
-		}
-		if saved != nil {
-			if err := compare.Check(saved, l.Bundle, live, l.At); err != nil {
-				return err
-			}
-			b.commit, b.message = cmp.Or(b.commit, saved.GitCommit), cmp.Or(b.message, saved.Message)
-		}
-		q := b.query(a)
-		if base < 0 {
-			base = int64(live.Base.Sequence)
-		}
-		q.Set("base", strconv.FormatInt(base, 10))
-		q.Set("digest", l.Bundle.Digest())
-		if uncertain != nil { // what is in force must not stand in the way of its replacement
-			fmt.Fprintf(a.Err, "warning: nothing is compared: %v\n", uncertain)
-		} else {
-			compare.Between(live, l).Brief(a.Err, a.Lang())
-		}
-		fmt.Fprintf(a.Err, "sending bundle %s on top of sequence %d\n", show.Short(l.Bundle.Digest()), base)
-		return a.change(cmd, c, "v1/apply", q, l.Bundle.Archive(), l.Place, b.wait)
-	})
+	cmd.RunE = a.Run(func(cmd *cobra.Command, args []string) error { return a.apply(cmd, r, b, base, args[0]) })
 	return cmd
 }
 
+// apply makes a directory or a saved plan the policy in force.
+func (a *commands) apply(cmd *cobra.Command, r session.Access, b by, base int64, path string) error {
+	c, err := a.Client(cmd, r)
+	if err != nil {
+		return err
+	}
+	l, saved, err := a.applied(cmd, path)
+	if err != nil {
+		return err
+	}
+	live, err := compare.Live(cmd.Context(), c, l.At)
+	if err != nil {
+		return err
+	}
+	uncertain := live.Comparable()
+	switch {
+	case saved != nil && uncertain != nil:
+		return uncertain
+	case saved != nil:
+		if err := compare.Check(saved, l.Bundle, live, l.At); err != nil {
+			return err
+		}
+		b.commit, b.message = cmp.Or(b.commit, saved.GitCommit), cmp.Or(b.message, saved.Message)
+	case uncertain == nil:
+		if l, err = compare.Carry(a.Session, cmd, l, live); err != nil {
+			return err
+		}
+		b.commit = cmp.Or(b.commit, commitOf(path))
+	}
+	if base >= 0 && uint64(base) != live.Base.Sequence && saved == nil {
+		live.Base.Sequence = uint64(base) // the control plane will say that it is stale
+	}
+	if uncertain != nil { // what is in force must not stand in the way of its replacement
+		fmt.Fprintf(a.Err, "warning: nothing is compared: %v\n", uncertain)
+	} else {
+		compare.Between(live, l).Brief(a.Err, a.Lang())
+	}
+	envelope, err := b.envelope(cmd.Context(), saved, sign.Change{
+		Deployment: live.Deployment(l), Action: approval.Apply, Base: live.Base, Bundle: l.Bundle.Digest(), Message: b.message, GitCommit: b.commit, At: l.At,
+	})
+	if err != nil {
+		return err
+	}
+	q := b.query(a)
+	q.Set("base", strconv.FormatUint(live.Base.Sequence, 10))
+	q.Set("digest", l.Bundle.Digest())
+	fmt.Fprintf(a.Err, "sending bundle %s on top of sequence %d\n", show.Short(l.Bundle.Digest()), live.Base.Sequence)
+	return a.change(cmd, c, "v1/apply", q, l.Bundle.Archive(), l.Place, b.wait, envelope)
+}
+
+// envelope is the signatures that go with a change: those of a saved plan, and
+// that of --signing-key.
+func (b *by) envelope(ctx context.Context, saved *planfile.Plan, c sign.Change) ([]byte, error) {
+	if saved == nil {
+		return sign.Sign(ctx, c, b.key)
+	}
+	if b.key != "" {
+		k, err := sign.ReadKey(b.key)
+		if err != nil {
+			return nil, err
+		}
+		if err := sign.Plan(ctx, saved, k, sign.Valid); err != nil {
+			return nil, err
+		}
+	}
+	if string(saved.Envelope) == "null" {
+		return nil, nil
+	}
+	// As it was signed, without the spaces of its file.
+	var out bytes.Buffer
+	err := json.Compact(&out, saved.Envelope)
+	return out.Bytes(), err
+}
+
+// commitOf is the commit that a directory is checked out at; "" where it lies in
+// no repository.
+func commitOf(dir string) string {
+	checkout, err := gogit.Open(dir)
+	if err != nil {
+		return ""
+	}
+	head, err := checkout.Head()
+	if err != nil {
+		return ""
+	}
+	return head
+}
+
 // applied is what apply is about: a directory, or the policy of a saved plan.
-func (a *app) applied(cmd *cobra.Command, path string) (*session.Local, *planfile.Plan, error) {
+func (a *commands) applied(cmd *cobra.Command, path string) (*session.Local, *planfile.Plan, error) {
 	if info, err := os.Stat(path); err != nil || info.IsDir() {
 		l, err := a.Read(cmd, path, session.Judged{Strict: true})
 		if err == nil {
@@ -158,7 +240,7 @@ func (a *app) applied(cmd *cobra.Command, path string) (*session.Local, *planfil
 	case err != nil:
 		return nil, nil, exit.Errorf(exit.Findings, "%w", err)
 	}
-	l, err := a.Judge(cmd, b.FS(), path, session.Judged{Strict: true})
+	l, err := a.JudgeBundle(cmd, b, path, session.Judged{Strict: true})
 	if err == nil {
 		err = a.checked(l)
 	}
@@ -167,19 +249,19 @@ func (a *app) applied(cmd *cobra.Command, path string) (*session.Local, *planfil
 
 // checked is the error for a policy that does not pass lint, tests and leak
 // check; what was found is printed.
-func (a *app) checked(l *session.Local) error {
+func (a *commands) checked(l *session.Local) error {
 	if !l.Good() {
-		if err := a.lintOutput(l); err != nil {
+		if err := a.Lint(l); err != nil {
 			return err
 		}
 		return exit.Errorf(exit.Findings, "%s has errors; nothing was sent", l.Dir)
 	}
-	report := policytest.Run(l.Set, l.Table)
+	report := release.Tests(l.Release, l.At)
 	if len(report.Cases) == 0 {
 		fmt.Fprintln(a.Err, "warning: no policy tests: nothing guards this policy")
 	}
 	if !report.OK() {
-		if err := a.testOutput(l, report); err != nil {
+		if err := a.Test(l, report); err != nil {
 			return err
 		}
 		return exit.Errorf(exit.Findings, "policy tests of %s fail; nothing was sent", l.Dir)
@@ -189,17 +271,20 @@ func (a *app) checked(l *session.Local) error {
 	return nil
 }
 
-func (a *app) rollbackCommand() *cobra.Command {
+func (a *commands) rollbackCommand() *cobra.Command {
 	var (
-		r session.Access
-		b by
+		r   session.Access
+		b   by
+		out string
 	)
 	cmd := &cobra.Command{
 		Use:   "rollback [SEQUENCE]",
 		Short: "Put an earlier policy in force again, under a new sequence",
 		Long: `Put the content of an earlier sequence in force again, under a new sequence; the
 history stays complete. Without SEQUENCE it is the one before the present one.
-The policy is checked like any change: what has lapsed since does not come back.
+The policy is checked like any change: what has lapsed since does not come back,
+and what it loosens needs the approvals that any loosening needs. Where more than
+one person has to sign, --out saves it as a plan to approve and apply.
 
 With --wait the exit code is 1 when a connected proxy does not run it in time; the
 policy is in force all the same.`,
@@ -214,6 +299,7 @@ policy is in force all the same.`,
 	}
 	r.Flags(cmd)
 	b.flags(cmd)
+	cmd.Flags().StringVarP(&out, "out", "o", "", "save it as a plan in this `file` instead, to be approved")
 	cmd.RunE = a.Run(func(cmd *cobra.Command, args []string) error {
 		q := b.query(a)
 		if len(args) == 1 {
@@ -227,23 +313,43 @@ policy is in force all the same.`,
 		if err != nil {
 			return err
 		}
-		s, err := c.Status(cmd.Context()) // who does not answer this is unreachable
+		live, err := compare.Live(cmd.Context(), c, a.Now()) // who does not answer this is unreachable
 		switch {
 		case err != nil:
 			return err
-		case len(args) == 0 && s.Store.Connected && s.Store.Sequence == 0:
+		case len(args) == 0 && live.Connected && live.Base.Sequence == 0:
 			return exit.Errorf(exit.Findings, "no policy was ever applied: there is nothing to roll back")
-		case len(args) == 0 && s.Store.Connected && s.Store.Sequence == 1:
+		case len(args) == 0 && live.Connected && live.Base.Sequence == 1:
 			return exit.Errorf(exit.Findings, "sequence 1 is the first: there is nothing before it to roll back to")
 		}
-		return a.change(cmd, c, "v1/rollback", q, []byte{}, show.Place{Lang: a.Lang()}, b.wait)
+		old, record, err := a.earlier(cmd, c, live, args)
+		if err == nil {
+			err = live.Comparable()
+		}
+		switch {
+		case err != nil && (out != "" || b.key != ""):
+			return err
+		case err != nil: // the control plane judges it; what cannot be shown must not stand in the way
+			fmt.Fprintf(a.Err, "warning: nothing is compared: %s\n", show.Line(err.Error()))
+			return a.change(cmd, c, "v1/rollback", q, []byte{}, show.Place{Lang: a.Lang()}, b.wait, nil)
+		case out != "":
+			return a.savePlan(old, live, out, fmt.Sprintf("rollback to sequence %d: %s", record.Sequence, b.message))
+		}
+		compare.Between(live, old).Brief(a.Err, a.Lang())
+		envelope, err := sign.Sign(cmd.Context(), sign.Change{
+			Deployment: live.Deployment(old), Action: approval.Rollback, Base: live.Base, Bundle: record.Bundle, Message: b.message, GitCommit: record.GitCommit, At: a.Now(),
+		}, b.key)
+		if err != nil {
+			return err
+		}
+		return a.change(cmd, c, "v1/rollback", q, []byte{}, show.Place{Lang: a.Lang()}, b.wait, envelope)
 	})
 	return cmd
 }
 
 // change asks for a change and shows what became of it.
-func (a *app) change(cmd *cobra.Command, c *remote.Client, path string, q url.Values, body []byte, p show.Place, wait time.Duration) error {
-	data, err := c.Call(cmd.Context(), session.ChangeTime+wait, path, q, body)
+func (a *commands) change(cmd *cobra.Command, c *remote.Client, path string, q url.Values, body []byte, p show.Place, wait time.Duration, envelope []byte) error {
+	data, err := c.Call(cmd.Context(), session.ChangeTime+wait, path, q, body, envelope...)
 	var no *remote.Rejected
 	if errors.As(err, &no) {
 		if err := a.showRejected(no, p); err != nil {
@@ -286,7 +392,7 @@ func pending(n int) string {
 }
 
 // showRejected prints why a change was rejected, as a result.
-func (a *app) showRejected(no *remote.Rejected, p show.Place) error {
+func (a *commands) showRejected(no *remote.Rejected, p show.Place) error {
 	v := struct {
 		session.Versioned
 		Problems []show.Problem      `json:"problems"`
@@ -295,14 +401,14 @@ func (a *app) showRejected(no *remote.Rejected, p show.Place) error {
 		Error    string              `json:"error,omitempty"`
 	}{session.V1(), p.JSON(no.Problems), no.Leaks, no.Tests, no.Cause}
 	return a.Emit(v, func(w io.Writer) {
-		p.Text(w, append(append([]policy.Problem{}, no.Problems...), leakProblems(no.Leaks)...))
+		p.Text(w, append(append([]policy.Problem{}, no.Problems...), show.LeakProblems(no.Leaks)...))
 		if no.Tests != nil {
-			no.Tests.Text(cleaner{w}, p.Lang)
+			no.Tests.Text(show.Cleaner{W: w}, p.Lang)
 		}
 	})
 }
 
-func (a *app) historyCommand() *cobra.Command {
+func (a *commands) historyCommand() *cobra.Command {
 	var (
 		r     session.Access
 		limit int
@@ -311,7 +417,8 @@ func (a *app) historyCommand() *cobra.Command {
 		Use:   "history",
 		Short: "List the policies that were in force, newest first",
 		Long: `List the policies that were in force, newest first: sequence, when, by whom, the
-digest of what they mean (table) and of their files (bundle), and why.`,
+digest of what they mean (table) and of their files (bundle), who approved it in
+which roles, how many combinations it loosened (!) and tightened (+), and why.`,
 		Example: `  domicile history --dir /tmp/demo
   domicile history --limit 100 --output json --control https://control.example.com:8443`,
 		Args: session.Args(),
@@ -339,19 +446,30 @@ digest of what they mean (table) and of their files (bundle), and why.`,
 	return cmd
 }
 
-func (a *app) historyText(w io.Writer, records []store.Record) {
+func (a *commands) historyText(w io.Writer, records []store.Record) {
 	if len(records) == 0 {
 		fmt.Fprintln(w, "No policy was ever applied.")
 		return
 	}
-	t := show.NewTable("SEQUENCE", "APPLIED", "AUTHOR", "TABLE", "BUNDLE", "MESSAGE")
+	t := show.NewTable("SEQUENCE", "APPLIED", "AUTHOR", "TABLE", "BUNDLE", "APPROVED BY", "CHANGES", "MESSAGE")
 	for _, r := range records {
 		message := r.Message
+		if r.Denial {
+			message = "(denial) " + message
+		}
 		if r.RollbackOf != 0 {
 			message = fmt.Sprintf("(rollback to %d) %s", r.RollbackOf, message)
 		}
 		when := fmt.Sprintf("%s (%s ago)", r.At.UTC().Format("2006-01-02T15:04:05Z"), a.Age(r.At))
-		t.Row(strconv.FormatUint(r.Sequence, 10), when, orDash(r.Author), show.Digest(r.Table), show.Digest(r.Bundle), message)
+		t.Row(strconv.FormatUint(r.Sequence, 10), when, show.OrDash(r.Author), show.Digest(r.Table), show.Digest(r.Bundle), show.OrDash(r.ApprovedBy), counts(r), message)
 	}
 	t.Write(w)
+}
+
+// counts are how many combinations a change loosened and tightened.
+func counts(r store.Record) string {
+	if r.Loosened == 0 && r.Tightened == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("!%d +%d", r.Loosened, r.Tightened)
 }

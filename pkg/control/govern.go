@@ -1,0 +1,266 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/domicile-dev/domicile/pkg/approval"
+	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/plan"
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/release"
+	"github.com/domicile-dev/domicile/pkg/store"
+)
+
+// Unapproved is the error for a change that the present deployment does not let
+// those who signed it make. Nothing was changed.
+type Unapproved struct {
+	// Missing lists, for each signature that lacks, the roles of which one must
+	// sign; empty when what was signed is another change.
+	Missing [][]string
+	Loosens bool // something is let out that was not before, or other people decide
+	Cause   error
+}
+
+// Error says what lacks.
+func (u *Unapproved) Error() string {
+	if u.Cause != nil {
+		return fmt.Sprintf("not approved: %v", u.Cause)
+	}
+	var roles []string
+	for _, r := range u.Missing {
+		roles = append(roles, strings.Join(r, " or "))
+	}
+	why := "every change needs it"
+	if u.Loosens {
+		why = "it loosens the policy"
+	}
+	return fmt.Sprintf("not approved: the signature of %s is missing (%s)", strings.Join(roles, ", and of "), why)
+}
+
+// Unwrap returns the cause.
+func (u *Unapproved) Unwrap() error { return u.Cause }
+
+// ErrBrake means that a change was asked for as an emergency denial, and lets
+// something out.
+var ErrBrake = errors.New("an emergency denial may tighten only")
+
+// verdict is what a change does and who approved it.
+type verdict struct {
+	loosened, tightened int
+	approvedBy          string
+}
+
+// step of a policy to its successor: what is judged.
+type succession struct {
+	before *compiled // nil before the first policy
+	head   store.Record
+	after  *compiled
+	record store.Record // of the successor; Sequence may still be 0
+	action approval.Action
+	at     time.Time // the statement must not have expired by then
+}
+
+// judge says whether a successor is approved by what is in force. The first
+// policy needs nobody's approval, nor does any where no signers are listed.
+func judge(ctx context.Context, s succession) (verdict, error) {
+	var v verdict
+	if s.before == nil {
+		return v, nil
+	}
+	report := plan.Compare(s.before.table, s.after.table)
+	v.loosened, v.tightened = report.Count(plan.Loosens), report.Count(plan.Tightens)
+	loosens := report.Loosens() || !approval.Governed(s.before.deployment, s.after.deployment)
+	if s.action == approval.Deny && loosens {
+		return v, ErrBrake
+	}
+	d := s.before.deployment
+	needed := approval.Needed(d, s.action, loosens)
+	if d == nil || len(d.Signers) == 0 {
+		return v, nil
+	}
+	var who []approval.Approval
+	if s.record.Envelope != "" {
+		statement, signed, err := approval.Verify(ctx, []byte(s.record.Envelope), d.Signers)
+		if err == nil {
+			err = s.matches(statement)
+		}
+		if err != nil {
+			return v, &Unapproved{Loosens: loosens, Cause: err}
+		}
+		who = signed
+	}
+	if missing := approval.Missing(needed, who); len(missing) > 0 {
+		return v, &Unapproved{Missing: missing, Loosens: loosens}
+	}
+	var names []string
+	for _, a := range who {
+		names = append(names, a.Signer+" ("+strings.Join(a.Roles, ", ")+")")
+	}
+	v.approvedBy = strings.Join(names, ", ")
+	return v, nil
+}
+
+// matches tells whether a statement is about this very step.
+func (s succession) matches(st approval.Statement) error {
+	for _, x := range []struct {
+		what      string
+		got, want any
+	}{
+		{"deployment", st.Deployment, s.before.deployment.Name},
+		{"sequence", st.Sequence, s.head.Sequence + 1},
+		{"replaced bundle", st.Previous, s.head.Bundle},
+		{"bundle", st.Bundle, s.record.Bundle},
+		{"action", st.Action, s.action},
+	} {
+		if x.got != x.want {
+			return fmt.Errorf("the signatures are for another change: its %s is %v, not %v", x.what, x.got, x.want)
+		}
+	}
+	if !st.Expires.IsZero() && !s.at.Before(st.Expires) {
+		return fmt.Errorf("the signatures expired at %s", st.Expires.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// actionOf is what a record says that it did.
+func actionOf(r store.Record) approval.Action {
+	switch {
+	case r.RollbackOf != 0:
+		return approval.Rollback
+	case r.Denial:
+		return approval.Deny
+	}
+	return approval.Apply
+}
+
+// governing compiles what a record put in force, to judge its successor by it;
+// nil for the zero record. A bundle that no longer compiles still says who may
+// replace it: then everything that its successor allows counts as loosened.
+func (c *Controller) governing(ctx context.Context, r store.Record, at time.Time) (*compiled, error) {
+	if r.Sequence == 0 {
+		return nil, nil
+	}
+	var b *bundle.Bundle
+	if now := c.current.Load(); now != nil && now.record.Bundle == r.Bundle {
+		b = now.bundle
+	} else {
+		var err error
+		if b, err = c.open(ctx, r.Bundle); err != nil {
+			return nil, err
+		}
+	}
+	if p, _ := c.compile(b, at, false); p != nil {
+		return p, nil
+	}
+	in := release.Of(b)
+	in.At, in.TableOnly = at, true
+	set := release.Build(in).Set
+	if set.Deployment == nil {
+		return nil, fmt.Errorf("sequence %d holds no deployment that says who may replace it", r.Sequence)
+	}
+	return &compiled{deployment: set.Deployment, denials: set.Denials}, nil
+}
+
+// carried adds to b the denials in force that it lacks: the emergency brake holds
+// until somebody lifts it. A bundle that was signed is left as it is: whoever
+// signed it has seen that it lifts them, and had to be allowed to loosen.
+func (c *Controller) carried(b *bundle.Bundle, before *compiled, r store.Record, lift bool) (*bundle.Bundle, error) {
+	if before == nil || lift || r.Envelope != "" || len(before.denials) == 0 {
+		return b, nil
+	}
+	in := release.Of(b)
+	in.TableOnly = true
+	set := release.Build(in).Set
+	if set == nil {
+		return b, nil
+	}
+	all := release.Union(set.Denials, before.denials)
+	if len(all) == len(set.Denials) {
+		return b, nil
+	}
+	c.log.Info("denials in force are carried over", "denials", len(all)-len(set.Denials))
+	return release.WithDenials(b, all)
+}
+
+// verifyChain judges every step from what is in force here, or was before the
+// restart, to a new head: where the policy asks for signatures, whoever can write
+// to the store must not thereby change it. Without anything to begin with, the
+// last step alone is judged. Where no signers are listed the store is believed.
+func (c *Controller) verifyChain(ctx context.Context, good *inForce, seen, head store.Record) error {
+	from := seen
+	switch {
+	case good != nil:
+		if from = good.record; unsigned(good.policy.deployment) {
+			return nil
+		}
+	case seen.Sequence != 0:
+		if d, err := c.deployment(ctx, seen); err != nil || unsigned(d) {
+			return err
+		}
+	}
+	if head.Sequence <= 1 || head.Sequence <= from.Sequence {
+		return nil
+	}
+	first := from.Sequence
+	if first == 0 {
+		first = head.Sequence - 1
+	}
+	history, err := c.store.History(ctx, int(min(head.Sequence-first+1, store.MaxHistory)))
+	if err != nil {
+		return fmt.Errorf("read history: %w", err)
+	}
+	records := map[uint64]store.Record{}
+	for _, r := range history {
+		records[r.Sequence] = r
+	}
+	records[head.Sequence] = head
+	if from.Sequence == 0 {
+		before, known := records[first]
+		if !known {
+			return nil
+		}
+		if d, err := c.deployment(ctx, before); err != nil || unsigned(d) {
+			return nil //nolint:nilerr // nothing says that signatures were asked for
+		}
+	}
+	for n := first; n < head.Sequence; n++ {
+		a, b := records[n], records[n+1]
+		if a.Sequence != n || b.Sequence != n+1 || n == from.Sequence && a.Bundle != from.Bundle {
+			return fmt.Errorf("the store's history does not lead from the policy in force (sequence %d) to its head: signatures cannot be followed", from.Sequence)
+		}
+		if err := c.verifyStep(ctx, a, b); err != nil {
+			return fmt.Errorf("sequence %d: %w", b.Sequence, err)
+		}
+	}
+	return nil
+}
+
+func unsigned(d *policy.Deployment) bool { return d == nil || len(d.Signers) == 0 }
+
+// deployment reads who may replace a record.
+func (c *Controller) deployment(ctx context.Context, r store.Record) (*policy.Deployment, error) {
+	b, err := c.open(ctx, r.Bundle)
+	if err != nil {
+		return nil, err
+	}
+	in := release.Of(b)
+	set, _ := policy.Parse(in.FS, in.Library)
+	return set.Deployment, nil
+}
+
+func (c *Controller) verifyStep(ctx context.Context, a, b store.Record) error {
+	before, err := c.governing(ctx, a, b.At)
+	if err != nil {
+		return err
+	}
+	after, err := c.governing(ctx, b, b.At)
+	if err != nil {
+		return err
+	}
+	_, err = judge(ctx, succession{before: before, head: a, after: after, record: b, action: actionOf(b), at: b.At})
+	return err
+}

@@ -1,0 +1,68 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/domicile-dev/domicile/pkg/atomicfile"
+	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/store"
+)
+
+// mark is the newest policy that this replica had in force, on its own disk: a
+// store that was restored from an older backup, or an older bundle under correct
+// signatures, is noticed after a restart too.
+type mark struct {
+	path string // "" remembers nothing
+	last store.Record
+}
+
+// markFile is what the file holds.
+type markFile struct {
+	Sequence uint64 `json:"sequence"`
+	Bundle   string `json:"bundle"`
+}
+
+// openMark reads the file; one that does not exist remembers nothing yet. A file
+// that cannot be read is an error: to go on without it would be to forget.
+func openMark(path string) (*mark, error) {
+	m := &mark{path: path}
+	if path == "" {
+		return m, nil
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the newest policy seen: %w", err)
+	}
+	var f markFile
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil || d.More() || f.Sequence == 0 || !bundle.ValidDigest(f.Bundle) {
+		return nil, fmt.Errorf("read the newest policy seen: %s is damaged; remove it only if the policy store is known to be good", path)
+	}
+	m.last = store.Record{Sequence: f.Sequence, Bundle: f.Bundle}
+	return m, nil
+}
+
+// put remembers a policy that is in force.
+func (m *mark) put(r store.Record) error {
+	if m.path == "" || r.Sequence == m.last.Sequence && r.Bundle == m.last.Bundle {
+		return nil
+	}
+	data, err := json.Marshal(markFile{r.Sequence, r.Bundle})
+	if err != nil {
+		return fmt.Errorf("remember the policy: %w", err)
+	}
+	if err := atomicfile.Write(m.path, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("remember the policy: %w", err)
+	}
+	m.last = store.Record{Sequence: r.Sequence, Bundle: r.Bundle}
+	return nil
+}
