@@ -75,8 +75,7 @@ func TestApprovalsAndTheBrake(t *testing.T) {
 	exits(5, "apply", plan)
 	unchanged("a plan that lacks a signature")
 	exits(0, "approve", plan, "--signing-key", key("lee"))
-	exits(0, "apply", plan)
-	l.synced(t)
+	exits(0, "apply", plan, "--wait", "20s")
 	if said := exits(0, "history"); !strings.Contains(said, "kim (author), lee (compliance)") {
 		t.Errorf("history: %s", said)
 	}
@@ -84,8 +83,7 @@ func TestApprovalsAndTheBrake(t *testing.T) {
 	// The brake, by one signature; users are refused at every door.
 	token := l.token(t, "brake", "SA")
 	exits(5, "deny", "--home", "SA", "--class", "message", "--reason", "INC-31", "--signing-key", key("kim"))
-	exits(0, "deny", "--home", "SA", "--class", "message", "--reason", "INC-31", "--signing-key", key("max"))
-	l.synced(t)
+	exits(0, "deny", "--home", "SA", "--class", "message", "--reason", "INC-31", "--signing-key", key("max"), "--wait", "20s")
 	for door, url := range l.doors() {
 		before := l.counted(t)
 		if a := get(t, h1, url+"/v1/messages", token); a.status != 403 || a.reason() != "forbidden" {
@@ -95,10 +93,9 @@ func TestApprovalsAndTheBrake(t *testing.T) {
 	}
 	// It is carried over by the next change, and lifted only by two.
 	tightened := policies(t, withSigners, [3]string{"jurisdictions/tr.yaml", "message: {session: {maxAge: 24h}}", "message: {session: {maxAge: 12h}}"})
-	if said := exits(0, "apply", tightened, "--signing-key", key("kim")); !strings.Contains(said, "carried over") {
+	if said := exits(0, "apply", tightened, "--signing-key", key("kim"), "--wait", "20s"); !strings.Contains(said, "carried over") {
 		t.Errorf("apply: %s", said)
 	}
-	l.synced(t)
 	if a := get(t, h1, l.ready.Regions["me-riyadh"].Gateway+"/v1/messages", token); a.reason() != "forbidden" {
 		t.Errorf("after another change: %s", a)
 	}
@@ -109,8 +106,7 @@ func TestApprovalsAndTheBrake(t *testing.T) {
 	exits(0, "rollback", "2", "--out", rollback)
 	exits(0, "approve", rollback, "--signing-key", key("kim"))
 	exits(0, "approve", rollback, "--signing-key", key("lee"))
-	exits(0, "apply", rollback)
-	l.synced(t)
+	exits(0, "apply", rollback, "--wait", "20s")
 	if a := get(t, h1, l.ready.Regions["me-riyadh"].Gateway+"/v1/messages", token); a.status != 200 {
 		t.Errorf("after the approved rollback: %s", a)
 	}
