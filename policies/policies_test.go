@@ -42,7 +42,8 @@ func TestLibraryIsCleanAndCovered(t *testing.T) {
 }
 
 // TestEveryRuleIsTested: without any one rule, at least one shipped test fails;
-// and so it does when any one rule admits one entry less or serves nowhere.
+// and so it does when any one rule admits one entry less, serves nowhere, or caches
+// something else or for another time.
 func TestEveryRuleIsTested(t *testing.T) {
 	fails := func(what string, change func(*policy.Set)) {
 		set := parse(t)
@@ -59,6 +60,18 @@ func TestEveryRuleIsTested(t *testing.T) {
 		for class, rule := range j.Rules {
 			fails("without "+home+"/"+class, func(s *policy.Set) { delete(s.Jurisdictions[home].Rules, class) })
 			fails(home+"/"+class+" forbidden", func(s *policy.Set) { s.Jurisdictions[home].Rules[class].Serve = []policy.Text{} })
+			if c := rule.Cache; c != nil {
+				cache := func(s *policy.Set) *policy.Cache { return s.Jurisdictions[home].Rules[class].Cache }
+				fails(home+"/"+class+" without its cache", func(s *policy.Set) { s.Jurisdictions[home].Rules[class].Cache = nil })
+				fails(home+"/"+class+" cached for longer", func(s *policy.Set) { cache(s).TTL *= 2 })
+				fails(home+"/"+class+" cached with telephone numbers", func(s *policy.Set) { cache(s).Fields = append(cache(s).Fields, policy.Text{Value: "phone"}) })
+				for i, x := range c.Edges {
+					fails(home+"/"+class+" without edge "+x.Value, func(s *policy.Set) { cache(s).Edges = slices.Delete(cache(s).Edges, i, i+1) })
+				}
+				for i, x := range c.Fields {
+					fails(home+"/"+class+" without field "+x.Value, func(s *policy.Set) { cache(s).Fields = slices.Delete(cache(s).Fields, i, i+1) })
+				}
+			}
 			for i, entry := range rule.Entry {
 				fails(home+"/"+class+" without entry "+entry.Value, func(s *policy.Set) {
 					r := s.Jurisdictions[home].Rules[class]

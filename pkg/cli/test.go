@@ -24,9 +24,11 @@ func (a *app) testCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test DIR",
 		Short: "Run the policy tests of a directory",
-		Long: `Run the PolicyTest files of a policy directory against the compiled policy and
-show which rules they reach. A case whose rule never ran fails: it would prove
-nothing. With --min-coverage a smaller share of reached rules is a failure too.
+		Long: `Run the PolicyTest files of a policy directory against the compiled policy: where
+requests are served, what an edge may hold, which transfer covers a crossing. A case
+whose rule never ran fails: it would prove nothing. The matrix shows which cells of
+home and class a case asks for a decision. With --min-coverage it is a failure too
+when less than this share of the rules, or of all cells, is asked about.
 A directory without any test fails; domicile apply warns of it and goes on.
 It makes no Envoy configuration: domicile lint does, and checks it for leaks.`,
 		Example: `  domicile test policies
@@ -36,7 +38,7 @@ It makes no Envoy configuration: domicile lint does, and checks it for leaks.`,
 	}
 	j.Flags(cmd)
 	session.Forms(cmd, "junit")
-	cmd.Flags().IntVar(&coverage, "min-coverage", 0, "least share of rules that the cases must reach, in percent")
+	cmd.Flags().IntVar(&coverage, "min-coverage", 0, "least share of rules and cells that the cases must reach, in percent, never rounded up")
 	cmd.RunE = a.Run(func(cmd *cobra.Command, args []string) error {
 		if coverage < 0 || coverage > 100 {
 			return session.Usage(cmd, "--min-coverage %d is no percentage", coverage)
@@ -59,9 +61,9 @@ It makes no Envoy configuration: domicile lint does, and checks it for leaks.`,
 		case !r.OK():
 			return exit.Silent(exit.Findings)
 		case len(r.Cases) == 0:
-			return exit.Errorf(exit.Findings, "%s holds no policy test, so nothing was tested", l.Dir)
+			return exit.Errorf(exit.Findings, "%s", lang.T("%s holds no policy test, so nothing was tested", l.Dir).In(l.Lang))
 		case r.Coverage.Percent() < coverage:
-			return exit.Errorf(exit.Findings, "the cases reach %d %% of the rules, less than %d %%", r.Coverage.Percent(), coverage)
+			return exit.Errorf(exit.Findings, "%s", lang.T("the cases reach %d %%, less than %d %%", r.Coverage.Percent(), coverage).In(l.Lang))
 		}
 		return nil
 	})

@@ -2,6 +2,18 @@ package lang
 
 // zhPolicy holds the sentences of pkg/policy about what the files say.
 var zhPolicy = map[string]string{
+	" or ":                       " 或 ",
+	"%s says nothing without %s": "没有 %[2]s 时 %[1]s 毫无意义",
+	"a case asks one question, and this one has %s and %s": "一个用例只问一个问题，而这个用例同时有 %s 和 %s",
+	"a case with %s cannot expect %s":                      "带 %s 的用例不能期望 %s",
+	"ask where it is served (entry: me-riyadh), whether an edge may hold a field (edge: eu-frankfurt, field: displayName), or which transfer covers a crossing (to: \"DE\", for: cache)": "请询问由哪里服务 (entry: me-riyadh)、某个边缘可否保存某个字段 (edge: eu-frankfurt, field: displayName)，或哪项跨境传输覆盖这次跨境 (to: \"DE\", for: cache)",
+	"cache is %q, which is neither none nor a duration": "cache 的值是 %q，它既不是 none 也不是时长",
+	"expect %s":                        "请期望 %s",
+	"expect has both %s and %s":        "expect 同时写了 %s 和 %s",
+	"expect says nothing: it needs %s": "expect 什么也没有说：它需要 %s",
+	"the case asks nothing: it has no entry, no edge and no to":            "该用例没有提问：既没有 entry，也没有 edge 和 to",
+	"write none, or a whole number above zero and one unit: 30s, 10m, 24h": "请写 none，或大于零的整数加一个单位：30s、10m、24h",
+	"write two cases": "请写成两个用例",
 	// The directory and its files
 	"%s cannot be read: %s": "无法读取 %s：%s",
 	"%s has %d bytes; the limit of one file is 1 MiB (%d bytes)": "%s 有 %d 字节；单个文件的上限是 1 MiB (%d 字节)",
@@ -97,13 +109,10 @@ var zhPolicy = map[string]string{
 	"use capitals, digits and hyphens, as in EEA":                                  "使用大写字母、数字和连字符，例如 EEA",
 
 	// Policy tests
-	"%q is no deny reason":              "%q 不是拒绝原因",
-	"case %q":                           "用例 %q",
-	"expect has both allow and deny":    "expect 同时写了 allow 和 deny",
-	"expect has neither allow nor deny": "expect 既没有 allow 也没有 deny",
-	"the case":                          "用例",
+	"%q is no deny reason": "%q 不是拒绝原因",
+	"case %q":              "用例 %q",
+	"the case":             "用例",
 	"write a deny reason, as in region-unavailable, forbidden, entry-not-allowed or no-rule": "写一个拒绝原因，例如 region-unavailable、forbidden、entry-not-allowed 或 no-rule",
-	"write {allow: region} or {deny: reason}":                                                "写成 {allow: region} 或 {deny: reason}",
 
 	// Signers, waivers, denials
 	"approvals name roles, and no signers are listed: nothing of it is enforced":       "approvals 写明了角色，却没有列出 signers：其中的任何内容都不会执行",

@@ -109,7 +109,8 @@ var examples = map[string]string{
 	"case.name":                     "at home",
 	"case.home":                     `"SA"`,
 	"case.class":                    "message",
-	"case.entry":                    "me-riyadh",
+	"case.field":                    "displayName",
+	"case.for":                      "cache",
 	"case.expect":                   "{allow: me-riyadh}",
 }
 

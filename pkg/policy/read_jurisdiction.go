@@ -10,6 +10,9 @@ import (
 	"github.com/domicile-dev/domicile/pkg/policy/law"
 )
 
+// Purposes returns what a transfer may be for.
+func Purposes() []string { return slices.Clone(purposes) }
+
 var purposes = []string{"serve", "entry", "cache", "directory", "deliver"}
 
 // jurisdiction reads one jurisdictions/*.yaml.

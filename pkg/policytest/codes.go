@@ -19,8 +19,8 @@ const (
 )
 
 var codeInfos = []policy.CodeInfo{
-	{Code: CodeNotEvaluated, Title: lang.T("a case in which no rule ran"), Page: lang.T("The case expects what a rule decides, and the request was refused before any rule was asked. It would pass whatever the rules say. Give it a class and an entry that reach a rule; only no-rule and no-class may be expected without one.")},
-	{Code: CodeUnknownName, Title: lang.T("a case that names what does not exist"), Page: lang.T("The case names a home, class, region or deny reason that the policy does not have, so it can test nothing. The message names the nearest one.")},
+	{Code: CodeNotEvaluated, Title: lang.T("a case in which no rule ran"), Page: lang.T("The case expects what a rule decides, and there is no rule for its home and class. It would pass whatever the rules say, also where it asks about a cache or a transfer. Give it a class that has a rule; only no-rule and no-class may be expected without one.")},
+	{Code: CodeUnknownName, Title: lang.T("a case that names what does not exist"), Page: lang.T("The case names a home, class, region, edge, field, destination, purpose, transfer or deny reason that the policy does not have, so it can test nothing. The message names the nearest one.")},
 }
 
 // Codes explains every code that may be reported of a policy, sorted: those of

@@ -58,7 +58,7 @@ const (
 	BadKeys         = "DP4002" // the key set of an issuer cannot be used
 	PrivateKey      = "DP4003" // a secret in the place of a public key
 	SignerKey       = "DP4004" // a signer's key that cannot be used
-	Expectation     = "DP5002" // a test case that expects nothing, or two things
+	Expectation     = "DP5002" // a test case that asks or expects nothing, or two things
 	DenyReason      = "DP5003" // an unknown deny reason
 	Internal        = "DP9001" // a bug of Domicile
 )
@@ -117,7 +117,7 @@ var infos = []Info{
 	{BadKeys, lang.T("the key set of an issuer cannot be used"), lang.T("jwks.file must hold a JSON object with a list of keys as in RFC 7517.")},
 	{PrivateKey, lang.T("a secret in the place of a public key"), lang.T("A key set, or the key of a signer, is or holds a private or symmetric key. It would become part of the bundle that every region reads, and whoever reads it could make tokens of any home, or sign in the signer's name. Replace the key: it has been written down.")},
 	{SignerKey, lang.T("a signer's key that cannot be used"), lang.T("The key of a signer is the base64 of a public key in DER (SubjectPublicKeyInfo), Ed25519 or ECDSA on P-256. Other kinds, PEM, and bare key bytes are refused, so that every version checks a signature alike.")},
-	{Expectation, lang.T("a test case that expects nothing, or two things"), lang.T("expect has exactly one of allow (a region) and deny (a reason).")},
+	{Expectation, lang.T("a test case that asks or expects nothing, or two things"), lang.T("A case asks one question and expects its answer: entry asks where a request is served (expect allow: a region, or deny: a reason), edge and field whether an edge may hold a field (expect cache: a duration, or none), to and for which transfer covers a crossing (expect transfer: an id, or deny: a reason).")},
 	{DenyReason, lang.T("an unknown deny reason"), lang.T("Deny reasons are a closed set; the same words stand in responses, metrics and the audit log.")},
 	{Internal, lang.T("a bug of Domicile"), lang.T("Reading ended in a bug. Nothing was applied. Please report it together with the file.")},
 }
