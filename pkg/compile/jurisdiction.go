@@ -99,7 +99,7 @@ func (b *builder) reach(t *policy.Transfer) map[string]cover {
 func (c *crossing) spec() residency.Transfer {
 	out := residency.Transfer{
 		ID: c.ID, Home: c.home, Classes: unique(c.Classes), For: unique(c.For),
-		Mechanism: c.Mechanism, Reference: c.Reference,
+		Mechanism: c.Mechanism, Reference: c.Reference, Until: c.Until,
 	}
 	var now, before []string
 	for country, how := range c.reach {

@@ -9,7 +9,7 @@
 //   - stream: home × route that carries several classes × entry × region;
 //   - host: route decided by host name × region's host name × entry × region;
 //   - cache: home × class × edge × field;
-//   - transfer: home × class × country of destination × purpose;
+//   - transfer: home × class × country of destination × purpose, and its end;
 //   - issuer: issuer × home that it may name;
 //   - observe: home, and until when its policy is not enforced;
 //   - session: home × class;
@@ -419,6 +419,10 @@ func (c *comparison) transfers() {
 						effect = Loosens
 					case a != nil && b == nil:
 						effect = Tightens
+					case a != nil && later(a.Until, b.Until):
+						effect = Loosens
+					case a != nil && later(b.Until, a.Until):
+						effect = Tightens
 					}
 					c.add(Change{Effect: effect, Kind: Transfer, Home: home, Class: class, Entry: to, What: purpose, Before: before, After: after})
 				}
@@ -435,8 +439,14 @@ func crossing(t *residency.Transfer, why residency.Reason) string {
 	if t.Reference != "" {
 		out += ", " + t.Reference
 	}
+	if !t.Until.IsZero() {
+		out += ", until " + t.Until.UTC().Format(time.DateOnly)
+	}
 	return out + ")"
 }
+
+// later tells whether an end b comes after an end a; zero is no end.
+func later(a, b time.Time) bool { return !a.IsZero() && (b.IsZero() || b.After(a)) }
 
 func (c *comparison) issuers() {
 	for _, issuer := range c.issuerNames {

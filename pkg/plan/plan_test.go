@@ -378,6 +378,28 @@ func TestNothingBefore(t *testing.T) {
 	}
 }
 
+// A later end of a transfer lets data out for longer.
+func TestEndsOfTransfers(t *testing.T) {
+	until := func(d time.Time) *residency.Table {
+		s := base()
+		s.Transfers = []residency.Transfer{{ID: "x", Home: "SA", To: []string{"TR"}, Classes: []string{"m"}, For: []string{"entry"}, Mechanism: "scc", Until: d}}
+		return table(t, s)
+	}
+	a, b := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2028, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		before, after time.Time
+		want          Effect
+	}{{a, b, Loosens}, {b, a, Tightens}, {a, time.Time{}, Loosens}, {time.Time{}, a, Tightens}} {
+		r := Compare(until(c.before), until(c.after))
+		if len(r.Changes) != 1 || r.Changes[0].Effect != c.want || r.Changes[0].Kind != Transfer {
+			t.Errorf("%v to %v: %+v", c.before, c.after, r.Changes)
+		}
+	}
+	if r := Compare(until(a), until(a)); len(r.Changes) > 0 {
+		t.Errorf("%+v", r.Changes)
+	}
+}
+
 // Large tables of which little differs are compared at once.
 func BenchmarkCompare(b *testing.B) {
 	s := residency.Spec{Routes: base().Routes}

@@ -106,6 +106,10 @@ type Transfer struct {
 	Mechanism string   `json:"mechanism"`
 	Reference string   `json:"reference,omitempty"`
 	Lapsed    bool     `json:"lapsed,omitempty"`
+	// Until is the instant at which it lapses; zero is never. Nothing is decided by
+	// it here (Lapsed decides), but a later end lets data out for longer, so that two
+	// tables that differ in it are not the same policy.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Spec is what a Table is made from. New copies and normalises it: everything
