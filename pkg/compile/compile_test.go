@@ -148,8 +148,8 @@ func TestSampleCompiles(t *testing.T) {
 			},
 		},
 		Transfers: []residency.Transfer{
-			{ID: "card", Home: "SA", To: []string{"DE"}, Classes: []string{"profile"}, For: []string{"cache"}, Mechanism: "scc", Reference: "SCC-14"},
-			{ID: "roam", Home: "SA", To: []string{"DE", "FR", "TR"}, Classes: []string{"message", "presence"}, For: []string{"entry"}, Mechanism: "scc", Reference: "SCC-14"},
+			{ID: "card", Home: "SA", To: []string{"DE"}, Classes: []string{"profile"}, For: []string{"cache"}, Mechanism: "scc", Reference: "SCC-14", Until: ending},
+			{ID: "roam", Home: "SA", To: []string{"DE", "FR", "TR"}, Classes: []string{"message", "presence"}, For: []string{"entry"}, Mechanism: "scc", Reference: "SCC-14", Until: ending},
 		},
 	}
 	if d := cmp.Diff(want, r.Table.Spec()); d != "" {
