@@ -18,7 +18,7 @@ TESTFLAGS ?=
 PKG ?= ./...
 FUZZTIME ?= 60s
 
-.PHONY: help build demo test bench proof check lint fmt envoy clean
+.PHONY: help build demo test bench proof check lint fmt generate envoy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ lint: ## golangci-lint, tidy modules and the rules of test/arch
 fmt: ## format the Go files and give imports their agreed names
 	gofmt -w $$(git ls-files -c -o --exclude-standard '*.go')
 	$(GO) run $(GOLANGCI) run --allow-parallel-runners --enable-only importas --fix
+
+generate: ## write what is generated and checked in: the schemas of policy files
+	$(GO) run ./cmd/domicile schema --out policies/schema
 
 envoy: ## find or fetch the pinned Envoy, and print its path
 	@.ci/envoy

@@ -16,6 +16,7 @@ var catalogues = []map[string]string{
 	zhPolicy,
 	zhObserve,
 	zhPolicytest,
+	zhSchema,
 	zhShow,
 	zhSign,
 	zhSuppress,

@@ -4,6 +4,7 @@
 package place
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -198,3 +199,6 @@ func foreignLetters(s string) (why, fix lang.Text) {
 	}
 	return lang.T("%q is no code%s", s, form.Odd(s)), fix
 }
+
+// Countries lists the codes of ISO 3166-1, sorted.
+func Countries() []string { return slices.Sorted(maps.Keys(countries)) }
