@@ -55,5 +55,11 @@ var snippets = map[string][]object{
 		{{"label", "deny"}, {"description", "A request that is refused 一个被拒绝的请求"}, {"body", object{
 			{"name", "${1:name}"}, {"home", `"${2:SA}"`}, {"class", "${3:message}"}, {"entry", "${4:region}"}, {"expect", object{{"deny", "${5:no-rule}"}}},
 		}}},
+		{{"label", "cache"}, {"description", "A field that an edge may keep 一个可在边缘缓存的字段"}, {"body", object{
+			{"name", "${1:name}"}, {"home", `"${2:SA}"`}, {"class", "${3:profile}"}, {"edge", "${4:region}"}, {"field", "${5:displayName}"}, {"expect", object{{"cache", "${6:10m}"}}},
+		}}},
+		{{"label", "transfer"}, {"description", "A crossing that a transfer covers 一次由跨境传输覆盖的出境"}, {"body", object{
+			{"name", "${1:name}"}, {"home", `"${2:SA}"`}, {"class", "${3:profile}"}, {"to", `"${4:DE}"`}, {"for", "${5|cache,entry,serve,directory,deliver|}"}, {"expect", object{{"transfer", "${6:id}"}}},
+		}}},
 	},
 }
