@@ -19,7 +19,7 @@ var zhCompare = map[string]string{
 	"Plan: %d loosened, %d tightened, %d neutral; %d of %d combinations compared, exhaustive.": "计划:放宽 %d 项,收紧 %d 项,中性 %d 项;已比较 %d / %d 个组合,无遗漏。",
 	"%d neutral changes are not shown (--all).":                                                "未显示 %d 项中性变更 (--all)。",
 	"Needs the approval of %s, each by another signer.":                                        "需要以下角色批准:%s,每个角色由不同的签署人签署。",
-	"Saved %s.\nnext: domicile approve %s --signing-key FILE, then domicile apply %s":                  "已保存 %s。\n下一步:domicile approve %s --signing-key FILE,然后 domicile apply %s",
+	"Saved %s.\nnext: domicile approve %s --signing-key FILE, then domicile apply %s":          "已保存 %s。\n下一步:domicile approve %s --signing-key FILE,然后 domicile apply %s",
 	"Saved %s.\nnext: domicile apply %s":                                                       "已保存 %s。\n下一步:domicile apply %s",
 	"Policy plan: %d loosened, %d tightened, %d neutral":                                       "策略计划:放宽 %d 项,收紧 %d 项,中性 %d 项",
 	"what":   "内容",
