@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/record"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/lang"
@@ -20,7 +21,10 @@ type testResult struct {
 
 func (a *app) testCommand() *cobra.Command {
 	j := session.Judged{TableOnly: true}
-	var coverage int
+	var (
+		coverage int
+		rec      record.Options
+	)
 	cmd := &cobra.Command{
 		Use:   "test DIR",
 		Short: "Run the policy tests of a directory",
@@ -30,18 +34,28 @@ whose rule never ran fails: it would prove nothing. The matrix shows which cells
 home and class a case asks for a decision. With --min-coverage it is a failure too
 when less than this share of the rules, or of all cells, is asked about.
 A directory without any test fails; domicile apply warns of it and goes on.
-It makes no Envoy configuration: domicile lint does, and checks it for leaks.`,
+It makes no Envoy configuration: domicile lint does, and checks it for leaks.
+
+With --record it appends the present answer to a question as a case to the file
+beside the jurisdiction, and runs nothing.`,
 		Example: `  domicile test policies
   domicile test policies --min-coverage 100
-  domicile test policies --output junit >policy-tests.xml`,
+  domicile test policies --output junit >policy-tests.xml
+  domicile test policies --record --home SA --class message --entry eu-frankfurt
+  domicile test policies --record --home SA --class profile --edge eu-frankfurt --field phone`,
 		Args: session.Args("DIR"), ValidArgsFunction: session.Directories,
 	}
 	j.Flags(cmd)
+	rec.Flags(cmd)
 	session.Forms(cmd, "junit")
 	cmd.Flags().IntVar(&coverage, "min-coverage", 0, "least share of rules and cells that the cases must reach, in percent, never rounded up")
 	cmd.RunE = a.Run(func(cmd *cobra.Command, args []string) error {
 		if coverage < 0 || coverage > 100 {
 			return session.Usage(cmd, "--min-coverage %d is no percentage", coverage)
+		}
+		recording, err := rec.Asked(cmd)
+		if err != nil {
+			return err
 		}
 		l, err := a.Read(cmd, args[0], j)
 		if err != nil {
@@ -49,6 +63,9 @@ It makes no Envoy configuration: domicile lint does, and checks it for leaks.`,
 		}
 		if !l.Good() {
 			return a.Refuse(l)
+		}
+		if recording {
+			return rec.Run(a.Session, cmd, args[0], l, j)
 		}
 		r := policytest.Run(l.Set, l.Table)
 		for i := range r.Cases {

@@ -17,6 +17,7 @@ var catalogues = []map[string]string{
 	zhObserve,
 	zhPolicytest,
 	zhSchema,
+	zhRecord,
 	zhShow,
 	zhSign,
 	zhSuppress,

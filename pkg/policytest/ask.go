@@ -246,3 +246,42 @@ func unique(list []string) []string {
 	slices.Sort(list)
 	return slices.Compact(list)
 }
+
+// Present returns the case with the present answer to its question as what it
+// expects. Why, when it says something, is why that would test nothing.
+func Present(t *residency.Table, c policy.TestCase) (out policy.TestCase, why lang.Text) {
+	d := t.Decide(residency.Query{Home: c.Home, Class: c.Class, Entry: c.Entry, Down: c.Down})
+	c.AllowRegion, c.DenyReason, c.CacheTTL, c.CacheNone, c.Transfer = "", "", 0, false, ""
+	switch {
+	case c.Edge != "":
+		c.CacheTTL = held(d.Rule, c.Edge, c.Field)
+		c.CacheNone = c.CacheTTL == 0
+	case c.To != "":
+		x, reason := t.Transfer(c.Home, c.Class, c.To, c.For)
+		if x != nil {
+			c.Transfer = x.ID
+		} else {
+			c.DenyReason = string(reason)
+		}
+	case d.Allowed():
+		c.AllowRegion = d.Region
+	default:
+		c.DenyReason = string(d.Reason)
+	}
+	if c.DenyReason == string(residency.NoClass) {
+		// Only who writes no-class by hand means a class that does not exist.
+		asked := c
+		asked.DenyReason = ""
+		return c, unknownName(t, asked)
+	}
+	a := ask(t, c)
+	return c, judge(t, c, a, Case{Want: want(c), Got: a.got})
+}
+
+// SameQuestion tells whether two cases ask the same; in which order regions are
+// down makes no difference.
+func SameQuestion(a, b policy.TestCase) bool {
+	down := func(c policy.TestCase) []string { return unique(slices.Clone(c.Down)) }
+	return a.Home == b.Home && a.Class == b.Class && a.Entry == b.Entry && a.Edge == b.Edge && a.Field == b.Field &&
+		a.To == b.To && a.For == b.For && slices.Equal(down(a), down(b))
+}
