@@ -2,6 +2,7 @@ package lang
 
 // zhCompare holds the sentences of pkg/cli/compare.
 var zhCompare = map[string]string{
+	"note: %s differs from commit %s (%s), so that no commit is recorded": "注意:%s 与提交 %s 不同(%s),因此不记录提交",
 	"loosens":                                "放宽",
 	"tightens":                               "收紧",
 	"neutral":                                "中性",

@@ -2,10 +2,45 @@ package e2e_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 )
+
+// A clean checkout is recorded in the history, one that was edited since is not.
+func TestApplyRecordsTheCommit(t *testing.T) {
+	l := own(t)
+	dir := policies(t, [3]string{"jurisdictions/tr.yaml", "maxAge: 24h", "maxAge: 12h"})
+	git := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=k", "-c", "user.email=k@example.com", "-c", "commit.gpgsign=false"}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %q: %v\n%s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	git("init", "-q", "-b", "main")
+	git("add", "-A")
+	git("commit", "-q", "-m", "policies")
+	head := git("rev-parse", "HEAD")
+	l.apply(t, dir)
+	if out, errs, code := run(t, "history", "--dir", l.dir); code != 0 || !strings.Contains(out, head[:12]) {
+		t.Errorf("history: exit %d: %s%s", code, out, errs)
+	}
+	file := filepath.Join(dir, "jurisdictions", "tr.yaml")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(string(data), "maxAge: 12h", "maxAge: 6h", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, code := run(t, "apply", dir, "--dir", l.dir, "--output", "json")
+	if code != 0 || !strings.Contains(errs, "differs from commit "+head[:12]) || strings.Contains(out, head) {
+		t.Errorf("edited since: exit %d: %s%s", code, out, errs)
+	}
+}
 
 // T25: a widening change is named before it is made, in exactly the combinations
 // that it widens; a saved plan is what is applied, and only on top of what it was

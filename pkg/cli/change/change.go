@@ -30,7 +30,6 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/cli/sign"
 	"github.com/domicile-dev/domicile/pkg/control"
-	"github.com/domicile-dev/domicile/pkg/gitsync/gogit"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/policytest"
@@ -148,6 +147,9 @@ func (a *commands) apply(cmd *cobra.Command, r session.Access, b by, base int64,
 	if err != nil {
 		return err
 	}
+	if saved == nil && b.commit == "" {
+		b.commit = compare.Commit(cmd.Context(), a.Session, l, path)
+	}
 	uncertain := live.Comparable()
 	switch {
 	case saved != nil && uncertain != nil:
@@ -161,7 +163,6 @@ func (a *commands) apply(cmd *cobra.Command, r session.Access, b by, base int64,
 		if l, err = compare.Carry(a.Session, cmd, l, live); err != nil {
 			return err
 		}
-		b.commit = cmp.Or(b.commit, commitOf(path))
 	}
 	if base >= 0 && uint64(base) != live.Base.Sequence && saved == nil {
 		live.Base.Sequence = uint64(base) // the control plane will say that it is stale
@@ -206,20 +207,6 @@ func (b *by) envelope(ctx context.Context, saved *planfile.Plan, c sign.Change) 
 	var out bytes.Buffer
 	err := json.Compact(&out, saved.Envelope)
 	return out.Bytes(), err
-}
-
-// commitOf is the commit that a directory is checked out at; "" where it lies in
-// no repository.
-func commitOf(dir string) string {
-	checkout, err := gogit.Open(dir)
-	if err != nil {
-		return ""
-	}
-	head, err := checkout.Head()
-	if err != nil {
-		return ""
-	}
-	return head
 }
 
 // applied is what apply is about: a directory, or the policy of a saved plan.
@@ -417,8 +404,9 @@ func (a *commands) historyCommand() *cobra.Command {
 		Use:   "history",
 		Short: "List the policies that were in force, newest first",
 		Long: `List the policies that were in force, newest first: sequence, when, by whom, the
-digest of what they mean (table) and of their files (bundle), who approved it in
-which roles, how many combinations it loosened (!) and tightened (+), and why.`,
+digest of what they mean (table) and of their files (bundle), the git commit, who
+approved it in which roles, how many combinations it loosened (!) and tightened
+(+), and why.`,
 		Example: `  domicile history --dir /tmp/demo
   domicile history --limit 100 --output json --control https://control.example.com:8443`,
 		Args: session.Args(),
@@ -451,7 +439,7 @@ func (a *commands) historyText(w io.Writer, records []store.Record) {
 		fmt.Fprintln(w, "No policy was ever applied.")
 		return
 	}
-	t := show.NewTable("SEQUENCE", "APPLIED", "AUTHOR", "TABLE", "BUNDLE", "APPROVED BY", "CHANGES", "MESSAGE")
+	t := show.NewTable("SEQUENCE", "APPLIED", "AUTHOR", "TABLE", "BUNDLE", "COMMIT", "APPROVED BY", "CHANGES", "MESSAGE")
 	for _, r := range records {
 		message := r.Message
 		if r.Denial {
@@ -461,7 +449,7 @@ func (a *commands) historyText(w io.Writer, records []store.Record) {
 			message = fmt.Sprintf("(rollback to %d) %s", r.RollbackOf, message)
 		}
 		when := fmt.Sprintf("%s (%s ago)", r.At.UTC().Format("2006-01-02T15:04:05Z"), a.Age(r.At))
-		t.Row(strconv.FormatUint(r.Sequence, 10), when, show.OrDash(r.Author), show.Digest(r.Table), show.Digest(r.Bundle), show.OrDash(r.ApprovedBy), counts(r), message)
+		t.Row(strconv.FormatUint(r.Sequence, 10), when, show.OrDash(r.Author), show.Digest(r.Table), show.Digest(r.Bundle), show.OrDash(fmt.Sprintf("%.12s", r.GitCommit)), show.OrDash(r.ApprovedBy), counts(r), message)
 	}
 	t.Write(w)
 }

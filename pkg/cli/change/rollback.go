@@ -52,7 +52,7 @@ func (a *commands) savePlan(old *session.Local, live *compare.Side, path, messag
 		return err
 	}
 	c := compare.Between(live, old)
-	if err := c.Save(path, "", message); err != nil {
+	if err := c.Save(path, message); err != nil {
 		return err
 	}
 	c.Show(a.Out, a.Lang(), path)

@@ -18,7 +18,6 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/observed"
 	"github.com/domicile-dev/domicile/pkg/cli/planfile"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
-	"github.com/domicile-dev/domicile/pkg/gitsync/gogit"
 	"github.com/domicile-dev/domicile/pkg/plan"
 )
 
@@ -119,7 +118,7 @@ changes. domicile breaking is the form for continuous integration.`,
 			if c.before.Name != "live" {
 				return session.Usage(cmd, "--out needs a plan against what is live: name the control plane")
 			}
-			if err := c.Save(out, args[0], message); err != nil {
+			if err := c.Save(out, message); err != nil {
 				return err
 			}
 		}
@@ -180,6 +179,7 @@ type Comparison struct {
 	after  *session.Local
 	report plan.Report
 	beside []plan.Change
+	commit string           // of the directory, see Commit
 	passed *observed.Report // nil where nobody asked
 }
 
@@ -195,12 +195,16 @@ func (o *options) compare(s *session.Session, cmd *cobra.Command, dir string) (*
 	if !after.Good() {
 		return nil, s.Refuse(after)
 	}
+	commit := ""
 	if before.Name == "live" {
+		commit = Commit(cmd.Context(), s, after, dir)
 		if after, err = Carry(s, cmd, after, before); err != nil {
 			return nil, err
 		}
 	}
-	return Between(before, after), nil
+	c := Between(before, after)
+	c.commit = commit
+	return c, nil
 }
 
 // Between compares what is in force, or another side, with a directory that was
@@ -220,17 +224,11 @@ func same(a, b plan.Report) bool {
 	return a.Compared == b.Compared && slices.Equal(a.Changes, b.Changes)
 }
 
-// Save writes the plan file. Dir is the directory that was planned, for its git
-// commit; "" for none.
-func (c *Comparison) Save(path, dir, message string) error {
+// Save writes the plan file.
+func (c *Comparison) Save(path, message string) error {
 	p := &planfile.Plan{
 		Deployment: c.before.Deployment(c.after), Base: c.before.Base, Bundle: c.after.Bundle.Digest(), Table: c.after.Table.Digest(),
-		At: c.after.At.UTC().Truncate(time.Second), Message: message, Report: c.report, Archive: c.after.Bundle.Archive(),
-	}
-	if checkout, err := gogit.Open(dir); dir != "" && err == nil {
-		if head, err := checkout.Head(); err == nil {
-			p.GitCommit = head
-		}
+		At: c.after.At.UTC().Truncate(time.Second), GitCommit: c.commit, Message: message, Report: c.report, Archive: c.after.Bundle.Archive(),
 	}
 	if err := planfile.Write(path, p); err != nil {
 		return exit.Errorf(exit.Usage, "%w", err)

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -100,6 +101,26 @@ func Carry(s *session.Session, cmd *cobra.Command, l *session.Local, live *Side)
 		err = s.Refuse(out)
 	}
 	return out, err
+}
+
+// Commit is the commit that a directory is checked out at; "" where it lies in no
+// repository, or is not as it was committed, which is said.
+func Commit(ctx context.Context, s *session.Session, l *session.Local, dir string) string {
+	checkout, err := gogit.Open(dir)
+	if err != nil {
+		return ""
+	}
+	fsys, hash, err := checkout.At(ctx, "HEAD")
+	if err != nil {
+		return ""
+	}
+	for name, data := range l.Set.Files {
+		if committed, err := fs.ReadFile(fsys, name); err != nil || !bytes.Equal(committed, data) {
+			fmt.Fprintln(s.Err, lang.T("note: %s differs from commit %s (%s), so that no commit is recorded", show.Line(dir), hash[:12], show.Line(name)).In(s.Lang()))
+			return ""
+		}
+	}
+	return hash
 }
 
 // Comparable is the error for a side that does not compile here.
