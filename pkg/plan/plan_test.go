@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -365,6 +366,103 @@ func TestRoutes(t *testing.T) {
 		if !found {
 			t.Errorf("%s: %s is not among the changes", name, c.path)
 		}
+	}
+}
+
+// randomRoutes returns a random route table over few names, so that its routes
+// overlap in every way.
+func randomRoutes(r *rand.Rand) []residency.Route {
+	pick := func(list ...string) string { return list[r.IntN(len(list))] }
+	var out []residency.Route
+	for range 1 + r.IntN(4) {
+		m := residency.Match{Method: pick("", "", "GET", "PUT"), Host: pick("", "", "h")}
+		switch r.IntN(4) {
+		case 0:
+			m.Path = "/" + pick("a", "b") + pick("", "/a", "/b")
+		case 1:
+			m.PathPrefix = pick("/", "/a", "/b", "/a/b")
+		case 2:
+			m.PathTemplate = pick("/{x}", "/{x}/a", "/a/{x}", "/{x}/{y}", "/{x}/{y}/b")
+		case 3:
+			m.GRPCService = pick("a", "b")
+		}
+		out = append(out, residency.Route{Class: pick("m", "p"), Match: m, Subject: residency.SubjectCaller, Service: "s"})
+	}
+	return out
+}
+
+// naive is the class that a table of routes gives to a request, by its words.
+func naive(routes []residency.Route, q request) string {
+	for _, r := range routes {
+		m := r.Match
+		segments := strings.Split(q.path[1:], "/")
+		want := strings.Split(strings.TrimPrefix(m.PathTemplate, "/"), "/")
+		fits := m.Path != "" && m.Path == q.path ||
+			m.PathPrefix != "" && (m.PathPrefix == "/" || q.path == m.PathPrefix || strings.HasPrefix(q.path, m.PathPrefix+"/")) ||
+			m.GRPCService != "" && q.grpc && len(segments) > 1 && segments[0] == m.GRPCService
+		if m.PathTemplate != "" && len(want) == len(segments) {
+			fits = true
+			for i := range want {
+				fits = fits && (want[i][0] == '{' && segments[i] != "" || want[i] == segments[i])
+			}
+		}
+		if fits && (m.Method == "" || m.Method == q.method) && (m.Host == "" || m.Host == q.host) {
+			return r.Class
+		}
+	}
+	return "none"
+}
+
+// Whatever order routes stand in, a request that two tables judge differently is
+// found by the samples, if there is one at all.
+func TestSamplesTellRouteTablesApart(t *testing.T) {
+	var all []request
+	paths := []string{"/"}
+	for _, a := range []string{"a", "b", "z"} {
+		paths = append(paths, "/"+a)
+		for _, b := range []string{"a", "b", "z"} {
+			paths = append(paths, "/"+a+"/"+b)
+			for _, c := range []string{"a", "b", "z"} {
+				paths = append(paths, "/"+a+"/"+b+"/"+c, "/"+a+"/"+b+"/"+c+"/z")
+			}
+		}
+	}
+	for _, path := range paths {
+		for _, method := range []string{"GET", "PUT", "DELETE"} {
+			for _, host := range []string{"h", "other"} {
+				all = append(all, request{method, host, path, false}, request{method, host, path, true})
+			}
+		}
+	}
+	found := 0
+	for seed := range uint64(3000) {
+		r := rand.New(rand.NewPCG(seed, 5))
+		before := random(r)
+		after := before
+		before.Routes, after.Routes = randomRoutes(r), randomRoutes(r)
+		if r.IntN(2) == 0 {
+			after.Routes = slices.Clone(before.Routes)
+			r.Shuffle(len(after.Routes), func(i, j int) { after.Routes[i], after.Routes[j] = after.Routes[j], after.Routes[i] })
+		}
+		differs := slices.IndexFunc(all, func(q request) bool { return naive(before.Routes, q) != naive(after.Routes, q) })
+		changes := 0
+		for _, c := range Compare(table(t, before), table(t, after)).Changes {
+			if c.Kind == Route {
+				changes++
+			}
+		}
+		if differs >= 0 && changes == 0 {
+			t.Fatalf("seed %d: %s is judged differently by\n%+v\nand\n%+v", seed, all[differs], before.Routes, after.Routes)
+		}
+		if differs < 0 && changes > 0 {
+			t.Fatalf("seed %d: %d changes between\n%+v\nand\n%+v", seed, changes, before.Routes, after.Routes)
+		}
+		if differs >= 0 {
+			found++
+		}
+	}
+	if found < 500 {
+		t.Fatalf("only %d pairs differed", found)
 	}
 }
 

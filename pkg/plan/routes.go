@@ -154,22 +154,19 @@ func shape(m residency.Match) string {
 	return strings.TrimSpace(m.Method + " " + m.Host + s)
 }
 
-// samples makes requests that tell the routes of a table apart: for each match
-// the smallest request that it takes, and one more segment below it, by the
-// methods and on the hosts that any route names and by others. Sorted, no two
-// alike.
+// samples makes requests that tell any two orders of these routes apart: one of
+// the most general shape that each pair of matches has in common, since a request
+// that two tables judge differently is taken by one match in the first and by
+// another in the second. Where a shape is open at its end it is tried as it is, one
+// segment longer, and longer than any other shape; by the methods and on the hosts
+// that any route names, and by others. Sorted, no two alike.
 func samples(routes []residency.Route) []request {
-	methods, hosts := []string{"GET"}, []string{""}
+	methods, hosts := named(routes)
+	longest := 0
+	var shapes []pattern
 	for _, r := range routes {
-		methods, hosts = append(methods, r.Match.Method), append(hosts, r.Match.Host)
-	}
-	for _, list := range []*[]string{&methods, &hosts} {
-		slices.Sort(*list)
-		*list = slices.Compact(*list)
-	}
-	methods = slices.DeleteFunc(methods, func(m string) bool { return m == "" })
-	if !slices.Contains(methods, "PATCH") {
-		methods = append(methods, "PATCH") // one that stands for all that nobody names
+		p := patternOf(r.Match)
+		shapes, longest = append(shapes, p), max(longest, len(p.segments))
 	}
 	seen := map[request]bool{}
 	var out []request
@@ -179,14 +176,18 @@ func samples(routes []residency.Route) []request {
 			out = append(out, r)
 		}
 	}
-	for _, r := range routes {
-		for _, path := range paths(r.Match) {
-			for _, host := range hosts {
-				if r.Match.GRPCService != "" {
-					add(request{"POST", host, path, true})
-				}
-				for _, method := range methods {
-					add(request{method, host, path, false})
+	for i, a := range shapes {
+		for _, b := range shapes[i:] {
+			both, ok := a.and(b)
+			if !ok {
+				continue
+			}
+			for _, path := range both.paths(longest) {
+				for _, host := range hosts {
+					for _, method := range methods {
+						add(request{method, host, path, false})
+						add(request{method, host, path, true})
+					}
 				}
 			}
 		}
@@ -195,30 +196,88 @@ func samples(routes []residency.Route) []request {
 	return out
 }
 
-func paths(m residency.Match) []string {
-	switch {
-	case m.Path != "":
-		return []string{m.Path}
-	case m.PathTemplate != "":
-		return []string{fill(m.PathTemplate)}
-	case m.GRPCService != "":
-		return []string{"/" + m.GRPCService + "/Method"}
-	case m.PathPrefix == "/":
-		return []string{"/", "/below"}
-	default:
-		return []string{m.PathPrefix, strings.TrimSuffix(m.PathPrefix, "/") + "/below"}
+// named lists the methods and hosts that routes name, and one of each that stands
+// for all others.
+func named(routes []residency.Route) (methods, hosts []string) {
+	methods, hosts = []string{"GET", "PATCH"}, []string{""}
+	for _, r := range routes {
+		if r.Match.Method != "" {
+			methods = append(methods, r.Match.Method)
+		}
+		hosts = append(hosts, r.Match.Host)
 	}
+	slices.Sort(methods)
+	slices.Sort(hosts)
+	return slices.Compact(methods), slices.Compact(hosts)
 }
 
-// fill puts a segment for each {name} of a template.
-func fill(template string) string {
-	segments := strings.Split(template, "/")
-	for i, s := range segments {
-		if strings.HasPrefix(s, "{") {
-			segments[i] = strings.Trim(s, "{}")
+// pattern is the shape of a path: its segments, "" for any, and whether more may
+// follow.
+type pattern struct {
+	segments []string
+	open     bool
+}
+
+func patternOf(m residency.Match) pattern {
+	var p pattern
+	text := m.Path + m.PathTemplate + m.PathPrefix
+	switch {
+	case m.GRPCService != "":
+		return pattern{[]string{m.GRPCService, ""}, true}
+	case m.PathPrefix != "":
+		p.open = true
+		text = strings.TrimSuffix(text, "/")
+	}
+	if text == "" {
+		return p
+	}
+	for _, s := range strings.Split(strings.TrimPrefix(text, "/"), "/") {
+		if m.PathTemplate != "" && strings.HasPrefix(s, "{") {
+			s = ""
+		}
+		p.segments = append(p.segments, s)
+	}
+	return p
+}
+
+// and is what two shapes have in common.
+func (p pattern) and(q pattern) (pattern, bool) {
+	if len(p.segments) > len(q.segments) {
+		p, q = q, p
+	}
+	if len(p.segments) < len(q.segments) && !p.open {
+		return pattern{}, false
+	}
+	out := pattern{slices.Clone(q.segments), p.open && q.open}
+	for i, s := range p.segments {
+		switch {
+		case s == "" || s == out.segments[i]:
+		case out.segments[i] == "":
+			out.segments[i] = s
+		default:
+			return pattern{}, false
 		}
 	}
-	return strings.Join(segments, "/")
+	return out, true
+}
+
+// paths are requests of a shape, with segments that no route names.
+func (p pattern) paths(longest int) []string {
+	var path string
+	for _, s := range p.segments {
+		if s == "" {
+			s = "any"
+		}
+		path += "/" + s
+	}
+	if path == "" {
+		path = "/"
+	}
+	if !p.open {
+		return []string{path}
+	}
+	below := strings.TrimSuffix(path, "/")
+	return []string{path, below + "/below", below + strings.Repeat("/below", longest+1)}
 }
 
 // first is the route that takes a request; -1 for none.
