@@ -30,6 +30,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/explaincode"
 	"github.com/domicile-dev/domicile/pkg/cli/home"
+	"github.com/domicile-dev/domicile/pkg/cli/initialize"
 	"github.com/domicile-dev/domicile/pkg/cli/layout"
 	"github.com/domicile-dev/domicile/pkg/cli/schema"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
@@ -111,7 +112,7 @@ Start with "domicile demo", or with "domicile lint policies".`,
 	root.RunE = a.Run(root.RunE)
 	root.SetFlagErrorFunc(session.FlagError)
 	root.AddCommand(
-		a.lintCommand(), a.testCommand(), a.renderCommand(), a.explainCommand(), explaincode.Command(a.Session), a.verifyCommand(),
+		initialize.Command(a.Session), a.lintCommand(), a.testCommand(), a.renderCommand(), a.explainCommand(), explaincode.Command(a.Session), a.verifyCommand(),
 		a.statusCommand(), a.checkCommand(), home.Command(a.Session), layout.Command(a.Session), schema.Command(a.Session),
 		compare.PlanCommand(a.Session), compare.BreakingCommand(a.Session), sign.KeysCommand(a.Session), sign.ApproveCommand(a.Session),
 		a.versionCommand(), exitCodesTopic(),

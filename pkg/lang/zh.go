@@ -11,6 +11,7 @@ var catalogues = []map[string]string{
 	zhForm,
 	zhGovern,
 	zhHome,
+	zhInitialize,
 	zhLaw,
 	zhLayout,
 	zhPolicy,
