@@ -168,7 +168,7 @@ func (c *Controller) change(ctx, asking context.Context, head store.Record, b *b
 	if err != nil {
 		return Outcome{}, err
 	}
-	if b, err = c.carried(b, before, r, lift); err != nil {
+	if b, err = c.carried(b, before, lift); err != nil {
 		return Outcome{}, err
 	}
 	if head.Sequence != 0 && head.Bundle == b.Digest() {

@@ -166,10 +166,10 @@ func (c *Controller) governing(ctx context.Context, r store.Record, at time.Time
 }
 
 // carried adds to b the denials in force that it lacks: the emergency brake holds
-// until somebody lifts it. A bundle that was signed is left as it is: whoever
-// signed it has seen that it lifts them, and had to be allowed to loosen.
-func (c *Controller) carried(b *bundle.Bundle, before *compiled, r store.Record, lift bool) (*bundle.Bundle, error) {
-	if before == nil || lift || r.Envelope != "" || len(before.denials) == 0 {
+// until somebody lifts it. Where changes are signed the bundle is left as it is:
+// to lift a denial is to loosen, and whoever signed it had to be allowed to.
+func (c *Controller) carried(b *bundle.Bundle, before *compiled, lift bool) (*bundle.Bundle, error) {
+	if before == nil || lift || !unsigned(before.deployment) || len(before.denials) == 0 {
 		return b, nil
 	}
 	in := release.Of(b)

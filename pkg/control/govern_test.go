@@ -289,7 +289,7 @@ func TestTheBrakeHoldsWithoutSigners(t *testing.T) {
 		files["denials.yaml"] = []byte("apiVersion: domicile.dev/v1\nkind: Denials\nspec: {denials: [{home: \"SA\", classes: [message], reason: INC-31, by: max, at: 2026-11-24T12:00:00Z}]}\n")
 		s.must(s.put(s.pack(files), "", func(ch *Change) { ch.Denial = true }))
 		other := s.pack(edit(maps.Clone(shipped(t)), "jurisdictions/tr.yaml", "maxAge: 24h", "maxAge: 12h"))
-		s.must(s.put(other, ""))
+		s.must(s.put(other, s.sign(other, approval.Apply, "kim"))) // a signature that nobody asked for lifts nothing
 		b, err := s.store.Head(t.Context())
 		s.must(err)
 		held, err := s.open(t.Context(), b.Bundle)

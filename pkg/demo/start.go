@@ -75,7 +75,7 @@ func (d *demo) startAll(ready *Ready) error {
 	certs := func(name string) string { return d.place.path(dirCerts, "control", name) }
 	control, err := d.sup.Start("control", d.control, "--etcd", "http://"+d.etcdClient, "--xds", d.xds, "--admin", d.admin,
 		"--cert", certs(identity.CertFile), "--key", certs(identity.KeyFile), "--ca", certs(identity.CAFile),
-		"--trust-domain", d.trustDomain, "--overlay", d.place.path(fileOverlay))
+		"--trust-domain", d.trustDomain, "--overlay", d.place.path(fileOverlay), "--state", certs("newest-policy.json"))
 	if err != nil {
 		return err
 	}
