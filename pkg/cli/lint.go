@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
+	"github.com/domicile-dev/domicile/pkg/cli/mend"
 	"github.com/domicile-dev/domicile/pkg/cli/sarif"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
@@ -27,13 +28,18 @@ type lintResult struct {
 	Leaks      []leakcheck.Finding `json:"leaks"`
 	Errors     int                 `json:"errors"`
 	Warnings   int                 `json:"warnings"`
+	Fixable    int                 `json:"fixable"`
+	Fixed      *mend.Done          `json:"fixed,omitempty"` // by --fix
 	Files      int                 `json:"files"`
 	Table      string              `json:"table,omitempty"`  // digest of what the files mean
 	Bundle     string              `json:"bundle,omitempty"` // digest of the files
 }
 
 func (a *app) lintCommand() *cobra.Command {
-	var j session.Judged
+	var (
+		j         session.Judged
+		fix, diff bool
+	)
 	cmd := &cobra.Command{
 		Use:   "lint DIR",
 		Short: "Check a policy directory and report every problem at once",
@@ -41,6 +47,11 @@ func (a *app) lintCommand() *cobra.Command {
 compile it, make every Envoy's configuration of it, and prove that no route in it
 leaves the regions that the policy allows. Every problem is reported at once,
 with file, line, column, a stable code and what to do.
+
+With --fix it first mends what a program may mend, marked [--fix]: the layout, quotes
+around codes, and names of fields that are misspelt in one way only. That changes no
+decision: where the files compiled, what they decide has the same digest after. All
+files are written, or none; --diff shows the changes instead.
 
 Warnings do not change the exit code. Transfers that have lapsed are errors here:
 new work must not rely on them.`,
@@ -50,14 +61,26 @@ new work must not rely on them.`,
 		Args: session.Args("DIR"), ValidArgsFunction: session.Directories,
 	}
 	j.Flags(cmd)
+	cmd.Flags().BoolVar(&fix, "fix", false, "mend what changes no decision, then check")
+	cmd.Flags().BoolVar(&diff, "diff", false, "with --fix: write nothing, show what would change, and check what is there")
 	session.Forms(cmd, "sarif", "github", "junit")
 	cmd.RunE = a.Run(func(cmd *cobra.Command, args []string) error {
+		if diff && !fix {
+			return session.Usage(cmd, "--diff goes with --fix")
+		}
 		j.Strict = true
+		var done *mend.Done
+		if fix {
+			var err error
+			if done, err = mend.Run(a.Session, cmd, args[0], j, diff); err != nil {
+				return err
+			}
+		}
 		l, err := a.Read(cmd, args[0], j)
 		if err != nil {
 			return err
 		}
-		if err := a.lintOutput(l); err != nil {
+		if err := a.lintReport(l, done); err != nil {
 			return err
 		}
 		if !l.Good() {
@@ -68,7 +91,10 @@ new work must not rely on them.`,
 	return cmd
 }
 
-func (a *app) lintOutput(l *session.Local) error {
+func (a *app) lintOutput(l *session.Local) error { return a.lintReport(l, nil) }
+
+// lintReport writes what was found, after what was mended.
+func (a *app) lintReport(l *session.Local, done *mend.Done) error {
 	all := slices.Concat(l.Problems, show.LeakProblems(l.Leaks))
 	switch a.Output {
 	case "sarif":
@@ -86,11 +112,14 @@ func (a *app) lintOutput(l *session.Local) error {
 	case "junit":
 		return show.WriteJUnit(a.Out, l.JUnit(all))
 	}
-	r := lintResult{Versioned: session.V1(), Problems: l.JSON(l.Problems), Suppressed: l.HiddenJSON(l.Suppressed), Leaks: l.Leaks}
+	r := lintResult{Versioned: session.V1(), Problems: l.JSON(l.Problems), Suppressed: l.HiddenJSON(l.Suppressed), Leaks: l.Leaks, Fixed: done}
 	if r.Leaks == nil {
 		r.Leaks = []leakcheck.Finding{}
 	}
 	for _, q := range all {
+		if q.Fixable() {
+			r.Fixable++
+		}
 		if q.Severity == policy.Error {
 			r.Errors++
 		} else {
@@ -104,6 +133,7 @@ func (a *app) lintOutput(l *session.Local) error {
 		r.Table, r.Bundle = l.Table.Digest(), l.Bundle.Digest()
 	}
 	return a.Emit(r, func(w io.Writer) {
+		done.Text(w, l.Lang)
 		l.Text(w, all)
 		fmt.Fprint(w, lang.T("Checked %[1]s: %[2]s, %[3]s.",
 			show.CountText(r.Files, "file"), show.CountText(r.Errors, "error"), show.CountText(r.Warnings, "warning")).In(l.Lang))
@@ -114,6 +144,9 @@ func (a *app) lintOutput(l *session.Local) error {
 			fmt.Fprint(w, lang.T(" No leak in %s.", show.CountText(len(l.Nodes), "Envoy configuration")).In(l.Lang))
 		}
 		fmt.Fprintln(w)
+		if r.Fixable > 0 {
+			fmt.Fprintln(w, lang.T("%d fixable: domicile lint --fix", r.Fixable).In(l.Lang))
+		}
 	})
 }
 

@@ -15,6 +15,7 @@ var catalogues = []map[string]string{
 	zhLaw,
 	zhLayout,
 	zhPolicy,
+	zhMend,
 	zhObserve,
 	zhPolicytest,
 	zhSchema,

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/domicile-dev/domicile/pkg/lang"
+	"github.com/domicile-dev/domicile/pkg/policy/source"
 )
 
 // Severity of a problem. An error stops everything; a warning does not.
@@ -29,7 +30,14 @@ type Problem struct {
 	Law      string    // as cited, in the language of the citation
 	Fix      lang.Text
 	Waiver   string // id of the waiver that makes it a warning; "" for none
+	Edit     Edit   // does what Fix says, where a program may; see package mend
 }
+
+// Edit is a change of one piece of a line that a program may make.
+type Edit = source.Edit
+
+// Fixable tells whether a program may mend it.
+func (p Problem) Fixable() bool { return p.Edit != Edit{} }
 
 // problemJSON is the form of a Problem on the wire.
 type problemJSON struct {
@@ -44,14 +52,19 @@ type problemJSON struct {
 	Fix       string   `json:"fix,omitempty"`
 	FixZh     string   `json:"fixZh,omitempty"`
 	Waiver    string   `json:"waiver,omitempty"`
+	Edit      *Edit    `json:"edit,omitempty"`
 }
 
 // MarshalJSON writes the problem flat.
 func (p Problem) MarshalJSON() ([]byte, error) {
-	return json.Marshal(problemJSON{
+	x := problemJSON{
 		Pos: p.Pos, Code: p.Code, Severity: p.Severity, Message: p.Message.En, MessageZh: p.Message.Zh,
 		Why: p.Why.En, WhyZh: p.Why.Zh, Law: p.Law, Fix: p.Fix.En, FixZh: p.Fix.Zh, Waiver: p.Waiver,
-	})
+	}
+	if p.Fixable() {
+		x.Edit = &p.Edit
+	}
+	return json.Marshal(x)
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
@@ -63,6 +76,9 @@ func (p *Problem) UnmarshalJSON(data []byte) error {
 	*p = Problem{
 		Pos: x.Pos, Code: x.Code, Severity: x.Severity, Law: x.Law, Waiver: x.Waiver, Message: lang.Text{En: x.Message, Zh: x.MessageZh},
 		Why: lang.Text{En: x.Why, Zh: x.WhyZh}, Fix: lang.Text{En: x.Fix, Zh: x.FixZh},
+	}
+	if x.Edit != nil {
+		p.Edit = *x.Edit
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 func TestProblemJSON(t *testing.T) {
 	p := Problem{
 		Pos: Pos{File: "a.yaml", Line: 2, Column: 3}, Code: "DP1001", Severity: Error, Waiver: "w-1", Law: "PDPL Art. 29",
+		Edit:    Edit{Line: 2, Column: 3, EndColumn: 5, New: `"SA"`},
 		Message: lang.Text{En: "m", Zh: "消息"}, Why: lang.Text{En: "w", Zh: "因"}, Fix: lang.Text{En: "f", Zh: "改"},
 	}
 	data, err := json.Marshal([]Problem{p})
@@ -20,7 +21,7 @@ func TestProblemJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `[{"file":"a.yaml","line":2,"column":3,"code":"DP1001","severity":"error","message":"m","messageZh":"消息",` +
-		`"why":"w","whyZh":"因","law":"PDPL Art. 29","fix":"f","fixZh":"改","waiver":"w-1"}]`
+		`"why":"w","whyZh":"因","law":"PDPL Art. 29","fix":"f","fixZh":"改","waiver":"w-1","edit":{"line":2,"column":3,"endColumn":5,"new":"\"SA\""}}]`
 	if string(data) != want {
 		t.Errorf("got  %s\nwant %s", data, want)
 	}

@@ -37,7 +37,7 @@ type reader struct {
 func newReader(p *parser, doc document) *reader {
 	r := &reader{p: p, doc: doc}
 	r.Reader = &form.Reader{File: doc.file, Report: func(f form.Finding) {
-		x := Problem{Pos: r.pos(f.At), Code: f.Code, Severity: Error, Message: f.Message, Why: f.Why, Fix: f.Fix}
+		x := Problem{Pos: r.pos(f.At), Code: f.Code, Severity: Error, Message: f.Message, Why: f.Why, Fix: f.Fix, Edit: f.Edit}
 		if f.Warning {
 			x.Severity = Warning
 		}

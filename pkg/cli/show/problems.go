@@ -33,6 +33,9 @@ type Problem struct {
 	WhyZh     string `json:"whyZh,omitempty"`
 	Law       string `json:"law,omitempty"`
 	Waiver    string `json:"waiver,omitempty"` // id of the one that excuses it
+	// Fixable problems are mended by lint --fix; Edit is the change.
+	Fixable bool         `json:"fixable,omitempty"`
+	Edit    *policy.Edit `json:"edit,omitempty"`
 }
 
 // Place turns the names of policy files into paths that the reader can open, and
@@ -59,11 +62,16 @@ func (p Place) Shown(file string) string {
 func (p Place) JSON(problems []policy.Problem) []Problem {
 	out := []Problem{}
 	for _, q := range problems {
-		out = append(out, Problem{
+		x := Problem{
 			File: p.Shown(q.File), Line: q.Line, Column: q.Column, Code: q.Code, Severity: q.Severity,
 			Message: q.Message.En, MessageZh: q.Message.In(lang.Chinese), Fix: q.Fix.En, FixZh: q.Fix.In(lang.Chinese),
 			Why: q.Why.En, WhyZh: q.Why.In(lang.Chinese), Law: q.Law, Waiver: q.Waiver,
-		})
+			Fixable: q.Fixable(),
+		}
+		if x.Fixable {
+			x.Edit = &q.Edit
+		}
+		out = append(out, x)
 	}
 	return out
 }
@@ -92,8 +100,12 @@ func (p Place) Text(w io.Writer, problems []policy.Problem) {
 			fmt.Fprintf(w, "  --> %s\n", Clean(p.Position(q.Pos)))
 			p.excerpt(w, q.Pos)
 		}
+		fix := q.Fix
+		if q.Fixable() {
+			fix = lang.Join([]lang.Text{fix, lang.Same("[--fix]")}, lang.Same(" "))
+		}
 		for _, row := range []struct{ label, text lang.Text }{
-			{lang.T("why"), q.Why}, {lang.T("law"), lang.Same(q.Law)}, {lang.T("fix"), q.Fix},
+			{lang.T("why"), q.Why}, {lang.T("law"), lang.Same(q.Law)}, {lang.T("fix"), fix},
 		} {
 			if !row.text.IsZero() {
 				fmt.Fprintf(w, "   %s  %s\n", row.label.In(p.Lang), Line(row.text.In(p.Lang)))

@@ -59,6 +59,20 @@ func Words(name string, candidates []string, n int) []string {
 	return out
 }
 
+// Sure is Word where one candidate is nearer than every other one; else "".
+func Sure(name string, candidates []string) string {
+	best := Word(name, candidates)
+	other := Word(name, slices.DeleteFunc(slices.Clone(candidates), func(c string) bool { return c == best }))
+	if other != "" && measure(name, other) <= measure(name, best) {
+		return ""
+	}
+	return best
+}
+
+func measure(a, b string) int {
+	return distance([]rune(strings.ToLower(a)), []rune(strings.ToLower(b)))
+}
+
 // distance is the restricted Damerau-Levenshtein distance.
 func distance(a, b []rune) int {
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)

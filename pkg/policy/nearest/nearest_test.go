@@ -70,3 +70,12 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		}
 	}
 }
+
+// TestSure: one of them must be nearer than every other one.
+func TestSure(t *testing.T) {
+	for name, want := range map[string]string{"enforcemnt": "enforcement", "class-x": "", "servce": "", "klnd": "kind", "zzz": ""} {
+		if got := Sure(name, []string{"enforcement", "class-a", "class-b", "kind", "serve", "service"}); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
@@ -27,6 +28,7 @@ type Finding struct {
 	Code              string
 	Warning           bool
 	Message, Why, Fix lang.Text
+	Edit              source.Edit // does what Fix says, when a program may
 }
 
 // Reader reads one file's tree. Report is called for each finding, in no order.
@@ -51,6 +53,23 @@ type Text struct {
 func (r *Reader) Fail(n *node, code string, fix, message lang.Text) {
 	r.Report(Finding{At: n, Code: code, Message: message, Fix: fix})
 }
+
+// FailEdit is Fail with what a program may do about it.
+func (r *Reader) FailEdit(n *node, code string, edit source.Edit, fix, message lang.Text) {
+	r.Report(Finding{At: n, Code: code, Message: message, Fix: fix, Edit: edit})
+}
+
+// Replace is the edit of a scalar without quotes, which stands on one line; it is
+// none for every other node.
+func Replace(n *node, with string) source.Edit {
+	if n.Kind != yamlpos.Plain || strings.Contains(n.Value, " ") { // blanks may be line breaks
+		return source.Edit{}
+	}
+	return source.Edit{Line: n.Line, Column: n.Column, EndColumn: n.Column + utf8.RuneCountInString(n.Value), New: with}
+}
+
+// Quote is the edit that puts a scalar into quotes.
+func Quote(n *node) source.Edit { return Replace(n, `"`+n.Value+`"`) }
 
 // Warn reports a warning at a node.
 func (r *Reader) Warn(n *node, code string, fix, message lang.Text) {
@@ -207,7 +226,11 @@ func (o *Object) Done() {
 	}
 	for _, f := range o.Node.Fields {
 		if !slices.Contains(o.known, f.Key.Value) {
-			o.r.Fail(f.Key, codes.UnknownField, Suggest(f.Key.Value, o.known, lang.T("remove it; known here: %s", strings.Join(o.known, ", "))),
+			var edit source.Edit
+			if near := nearest.Sure(f.Key.Value, o.known); near != "" && !o.Has(near) {
+				edit = Replace(f.Key, near)
+			}
+			o.r.FailEdit(f.Key, codes.UnknownField, edit, Suggest(f.Key.Value, o.known, lang.T("remove it; known here: %s", strings.Join(o.known, ", "))),
 				lang.T("unknown field %q in %s", f.Key.Value, named(o.what)))
 		}
 	}
@@ -378,7 +401,7 @@ func (r *Reader) Word(n *node, what string) (string, bool) {
 	}
 	s, ok := r.Text(n, what)
 	if ok && n.Kind == yamlpos.Plain && IsBoolLike(s) {
-		r.Fail(n, codes.BoolLike, lang.T("write %q", s), lang.T("%s %s is unquoted; some YAML readers turn it into true or false", what, s))
+		r.FailEdit(n, codes.BoolLike, Quote(n), lang.T("write %q", s), lang.T("%s %s is unquoted; some YAML readers turn it into true or false", what, s))
 		return "", false
 	}
 	return s, ok

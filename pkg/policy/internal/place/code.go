@@ -8,6 +8,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
 	"github.com/domicile-dev/domicile/pkg/policy/shape"
+	"github.com/domicile-dev/domicile/pkg/policy/source"
 )
 
 var uses = map[Use]string{Home: shape.Home, Country: shape.Country, Any: shape.Any, Law: shape.Law}
@@ -31,7 +32,11 @@ func (k Known) Code(r *form.Reader, u Use) func(n *yamlpos.Node, what string) (s
 			if up := strings.ToUpper(s); IsCountry(up) {
 				fix = lang.T("write %q", up)
 			}
-			r.Fail(n, codes.BoolLike, fix, lang.T("country code %s is unquoted; some YAML readers turn it into %s", s, boolOf(s)))
+			var edit source.Edit
+			if IsCountry(s) {
+				edit = form.Quote(n)
+			}
+			r.FailEdit(n, codes.BoolLike, edit, fix, lang.T("country code %s is unquoted; some YAML readers turn it into %s", s, boolOf(s)))
 			return "", false
 		}
 		if why, fix := k.Fault(n.Value, u); !why.IsZero() {
@@ -39,7 +44,8 @@ func (k Known) Code(r *form.Reader, u Use) func(n *yamlpos.Node, what string) (s
 			return "", false
 		}
 		if n.Kind == yamlpos.Plain && k.Groups[s] == nil {
-			r.Warn(n, codes.Unquoted, lang.T("write %q", s), lang.T("code %s is unquoted; quote every code, because some YAML readers turn NO into false", s))
+			r.Report(form.Finding{At: n, Code: codes.Unquoted, Warning: true, Fix: lang.T("write %q", s), Edit: form.Quote(n),
+				Message: lang.T("code %s is unquoted; quote every code, because some YAML readers turn NO into false", s)})
 		}
 		return s, true
 	}
