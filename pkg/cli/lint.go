@@ -39,6 +39,8 @@ func (a *app) lintCommand() *cobra.Command {
 	var (
 		j         session.Judged
 		fix, diff bool
+		failOn    string
+		exitZero  bool
 	)
 	cmd := &cobra.Command{
 		Use:   "lint DIR",
@@ -53,19 +55,27 @@ around codes, and names of fields that are misspelt in one way only. That change
 decision: where the files compiled, what they decide has the same digest after. All
 files are written, or none; --diff shows the changes instead.
 
-Warnings do not change the exit code. Transfers that have lapsed are errors here:
-new work must not rely on them.`,
+Warnings do not change the exit code, unless --fail-on warning says so. Transfers
+that have lapsed are errors here: new work must not rely on them. With --exit-zero
+findings leave the exit code at 0, for steps that only upload them.`,
 		Example: `  domicile lint policies
-  domicile lint policies --output sarif >domicile.sarif
+  domicile lint policies --fail-on warning
+  domicile lint policies --output sarif --exit-zero >domicile.sarif
   domicile lint policies --output json | jq '.problems[] | {file, line, code}'`,
 		Args: session.Args("DIR"), ValidArgsFunction: session.Directories,
 	}
 	j.Flags(cmd)
 	cmd.Flags().BoolVar(&fix, "fix", false, "mend what changes no decision, then check")
 	cmd.Flags().BoolVar(&diff, "diff", false, "with --fix: write nothing, show what would change, and check what is there")
+	cmd.Flags().StringVar(&failOn, "fail-on", "error", "the least severity that makes the exit code 1: error or warning")
+	cmd.Flags().BoolVar(&exitZero, "exit-zero", false, "exit with 0 whatever is found")
+	session.Complete(cmd, "fail-on", func(*cobra.Command) []string { return []string{"error", "warning"} })
 	session.Forms(cmd, "sarif", "github", "junit")
 	cmd.RunE = a.Run(func(cmd *cobra.Command, args []string) error {
-		if diff && !fix {
+		switch {
+		case failOn != "error" && failOn != "warning":
+			return session.Usage(cmd, "--fail-on %q is not one of error, warning", failOn)
+		case diff && !fix:
 			return session.Usage(cmd, "--diff goes with --fix")
 		}
 		j.Strict = true
@@ -83,7 +93,7 @@ new work must not rely on them.`,
 		if err := a.lintReport(l, done); err != nil {
 			return err
 		}
-		if !l.Good() {
+		if found := !l.Good() || failOn == "warning" && len(l.Problems) > 0; found && !exitZero {
 			return exit.Silent(exit.Findings)
 		}
 		return nil

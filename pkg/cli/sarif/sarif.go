@@ -14,6 +14,10 @@ import (
 	"path"
 
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+
+	"github.com/domicile-dev/domicile/pkg/lang"
+	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policytest"
 )
 
 // Finding is one result. Line and Column are 1-based; 0 means the whole file.
@@ -27,14 +31,20 @@ type Finding struct {
 	Message string
 }
 
+// home is where the tool lives.
+const home = "https://github.com/domicile-dev/domicile"
+
 // Write writes one run of the tool.
 func Write(w io.Writer, version string, findings []Finding) error {
-	run := sarif.NewRunWithInformationURI("domicile", "https://github.com/domicile-dev/domicile")
+	run := sarif.NewRunWithInformationURI("domicile", home)
 	run.Tool.Driver.WithSemanticVersion(version)
 	run.WithColumnKind("unicodeCodePoints")
 	seen := map[string]int{}
 	for _, f := range findings {
-		run.AddRule(f.Code)
+		rule := run.AddRule(f.Code)
+		if help, ok := policytest.ExplainCode(f.Code); ok {
+			explain(rule, help)
+		}
 		level, text := "warning", f.Message
 		if f.Error {
 			level = "error"
@@ -54,6 +64,17 @@ func Write(w io.Writer, version string, findings []Finding) error {
 	}
 	_, err := io.WriteString(w, "\n")
 	return err
+}
+
+// explain puts what is to be known about a code beside its findings, in both
+// languages, so that who reads them on a code host needs no terminal.
+func explain(rule *sarif.ReportingDescriptor, c policy.CodeInfo) {
+	rule.WithShortDescription(sarif.NewMultiformatMessageString().WithText(c.Title.En))
+	rule.WithHelp(sarif.NewMultiformatMessageString().
+		WithText(fmt.Sprintf("%s\n\n%s", c.Page.En, c.Page.In(lang.Chinese))).
+		WithMarkdown(fmt.Sprintf("**%s**\n\n%s\n\n**%s**\n\n%s\n\n`domicile explain-code %s`\n",
+			c.Title.En, c.Page.En, c.Title.In(lang.Chinese), c.Page.In(lang.Chinese), c.Code)))
+	rule.WithHelpURI(home)
 }
 
 func uri(file string) string {

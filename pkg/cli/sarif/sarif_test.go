@@ -3,10 +3,13 @@ package sarif
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+
+	"github.com/domicile-dev/domicile/pkg/policytest"
 )
 
 func TestWrite(t *testing.T) {
@@ -29,7 +32,16 @@ func TestWrite(t *testing.T) {
 	var got struct {
 		Runs []struct {
 			ColumnKind string
-			Results    []struct {
+			Tool       struct {
+				Driver struct {
+					Rules []struct {
+						ID      string `json:"id"`
+						HelpURI string `json:"helpUri"`
+						Help    struct{ Text, Markdown string }
+					}
+				}
+			}
+			Results []struct {
 				RuleID              string `json:"ruleId"`
 				RuleIndex           int
 				Level               string
@@ -50,6 +62,20 @@ func TestWrite(t *testing.T) {
 	run := got.Runs[0]
 	if run.ColumnKind != "unicodeCodePoints" {
 		t.Errorf("columnKind %q", run.ColumnKind)
+	}
+	for _, r := range run.Tool.Driver.Rules {
+		info, _ := policytest.ExplainCode(r.ID)
+		for _, part := range []string{info.Title.En, info.Page.En, info.Title.Zh, info.Page.Zh} {
+			if !strings.Contains(r.Help.Markdown, part) || part == "" {
+				t.Errorf("%s: help lacks %q:\n%s", r.ID, part, r.Help.Markdown)
+			}
+		}
+		if r.HelpURI == "" || r.Help.Text == "" {
+			t.Errorf("%s: %+v", r.ID, r)
+		}
+	}
+	if n := len(run.Tool.Driver.Rules); n != 2 {
+		t.Errorf("%d rules", n)
 	}
 	var rows [][]any
 	fingerprints := map[string]bool{}

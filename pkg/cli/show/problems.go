@@ -2,11 +2,13 @@ package show
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -181,15 +183,32 @@ func Remedied(q policy.Problem) lang.Text {
 	return lang.T("%s\nfix: %s", q.Message, q.Fix)
 }
 
-// GitHub writes workflow commands, which show as annotations on a change.
+// annotations is how many of a step GitHub shows.
+const annotations = 10
+
+// GitHub writes workflow commands, which show as annotations on a change: the
+// worst ones, errors first, as many as GitHub shows, and how many there are more.
 func (p Place) GitHub(w io.Writer, problems []policy.Problem) {
 	text := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
 	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
-	for _, q := range problems {
+	worst := slices.Clone(problems)
+	slices.SortStableFunc(worst, func(a, b policy.Problem) int { return cmp.Compare(rank(a), rank(b)) })
+	for _, q := range worst[:min(annotations, len(worst))] {
 		message := Remedied(q).In(p.Lang)
 		fmt.Fprintf(w, "::%s file=%s,line=%d,col=%d,title=%s::%s\n", q.Severity,
 			property.Replace(p.Shown(q.File)), max(q.Line, 1), max(q.Column, 1), property.Replace(q.Code), text.Replace(message))
 	}
+	if hidden := len(worst) - annotations; hidden > 0 {
+		fmt.Fprintf(w, "::notice title=domicile lint::%s\n", text.Replace(lang.T("%d more problems are hidden here: run domicile lint", hidden).In(p.Lang)))
+	}
+}
+
+// rank orders problems by how bad they are.
+func rank(q policy.Problem) int {
+	if q.Severity == policy.Error {
+		return 0
+	}
+	return 1
 }
 
 type document struct {

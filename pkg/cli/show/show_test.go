@@ -130,3 +130,28 @@ func TestGitHubAnnotationsCannotBeForged(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", b.String(), want)
 	}
 }
+
+// TestGitHubShowsTheWorst: of many problems the errors come first, and the rest is
+// counted.
+func TestGitHubShowsTheWorst(t *testing.T) {
+	var problems []policy.Problem
+	for i := range 12 {
+		q := policy.Problem{Pos: policy.Pos{File: "a.yaml", Line: i + 1, Column: 1}, Code: "DP3001", Severity: policy.Warning, Message: lang.Same("w")}
+		if i >= 10 {
+			q.Severity = policy.Error
+		}
+		problems = append(problems, q)
+	}
+	var b bytes.Buffer
+	Place{Lang: lang.Chinese}.GitHub(&b, problems)
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	if len(lines) != 11 || !strings.HasPrefix(lines[0], "::error file=a.yaml,line=11,") || !strings.HasPrefix(lines[1], "::error file=a.yaml,line=12,") ||
+		!strings.HasPrefix(lines[2], "::warning file=a.yaml,line=1,") || !strings.HasPrefix(lines[10], "::notice ") || !strings.Contains(lines[10], "还有 2 个问题") {
+		t.Errorf("got\n%s", b.String())
+	}
+	b.Reset()
+	Place{}.GitHub(&b, problems[:10])
+	if n := strings.Count(b.String(), "\n"); n != 10 {
+		t.Errorf("%d lines for 10 problems", n)
+	}
+}
