@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 )
@@ -29,7 +31,7 @@ func (k *checker) listener(l *listenerv3.Listener) {
 	}
 	where := named("listener", l.GetName())
 	k.listenerFields(where, l)
-	for _, chain := range chains(l) {
+	for _, chain := range facts.Chains(l) {
 		k.known(where, chain)
 		role := gateway
 		if k.downstream(where, chain.GetTransportSocket()) {
@@ -81,7 +83,7 @@ func (k *checker) downstream(where string, ts *corev3.TransportSocket) (isPeer b
 		if !cfg.GetRequireClientCertificate().GetValue() {
 			return false
 		}
-		v, ca := validation(cfg.GetCommonTlsContext())
+		v, ca := facts.Validation(cfg.GetCommonTlsContext())
 		if !ca || v.GetTrustChainVerification() != tlsv3.CertificateValidationContext_VERIFY_TRUST_CHAIN || v.GetAllowExpiredCertificate() {
 			k.report(Finding{Code: PeerUnproved, Where: where, Message: "clients show a certificate that is not verified"})
 		}
@@ -171,7 +173,7 @@ func (w *managerWalk) branch(c condition, on *xdsmatcherv3.Matcher_OnMatch, s sc
 	if w.anonymous {
 		return verifies
 	}
-	return c.home+c.issuer == "" && !on.GetKeepMatching() && total(on)
+	return c.home+c.issuer == "" && !on.GetKeepMatching() && facts.Total(on)
 }
 
 // scope is what is known of the requests that come to one place in a route table.
@@ -322,7 +324,14 @@ func (w *managerWalk) tree(t *xdsmatcherv3.Matcher_MatcherTree, s scope, visit v
 	if w.anonymous && fromToken(name) {
 		return s
 	}
+	byHome := kindOf == "exact" && strings.EqualFold(name, homeHeader) && w.rememberable(s)
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		if byHome && key != "" { // it keeps nothing from those after it
+			w.home(key, entries[key], s, func() {
+				w.onMatch(entries[key], s.narrow(w.checker, label(name, key), w.header(name, patterns.Text(kindOf, key, false), key)), visit)
+			})
+			continue
+		}
 		c := condition{f: w.Unknown}
 		if name != "" {
 			exact := ""
@@ -348,15 +357,6 @@ func label(header, key string) string {
 		return "entry " + key
 	}
 	return header + " " + key
-}
-
-// total tells whether everything that comes here is taken, so that nothing
-// falls through to what stands after.
-func total(on *xdsmatcherv3.Matcher_OnMatch) bool {
-	if m := on.GetMatcher(); m != nil {
-		return m.GetOnNoMatch() != nil && total(m.GetOnNoMatch())
-	}
-	return on.GetAction() != nil
 }
 
 func (w *managerWalk) onMatch(on *xdsmatcherv3.Matcher_OnMatch, s scope, visit visitor) {

@@ -21,6 +21,19 @@
 // What is missing (a cluster, a listener, a route table or an extension that
 // was never delivered) reaches nothing, and is no finding: Envoy refuses then.
 //
+// A Prover proves the branch of a home once and takes the proof over wherever an
+// equal branch comes again: in other Envoys, and under the next policy. This is
+// sound for three reasons. Its memory only ever says "proved": where a run finds
+// anything at all, it is thrown away and everything is walked without memory, so
+// every finding is that of a cold run. A proof is named by all that its walk read:
+// the bytes of the branch, what the table says of the home for every class route
+// at the entries in question and of the issuers that may name it, the places that
+// each cluster named there reaches, whether its streams can be closed, the
+// conditions under which a request comes to the branch, the class routes, the
+// role, and the filters before it; names are compared whole. And what a name
+// cannot hold is not remembered: routes that name a home of their own, classes
+// whose subject is the host, configuration of filters outside the routes.
+//
 // The package is pure; its functions may be called concurrently.
 package leakcheck
 
@@ -41,6 +54,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/configdump"
 	_ "github.com/domicile-dev/domicile/pkg/leakcheck/internal/extensions" // what Any can hold
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/fields"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/proofs"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -109,17 +123,28 @@ func (f Finding) String() string { return f.Where + ": " + f.Code + ": " + f.Mes
 // result means proved. The result is in the order of the configuration, without
 // duplicates, and the same for the same input.
 func Check(c Config, t *residency.Table, top *topology.Topology, region string) []Finding {
-	return new(Prover).Check(c, t, top, region)
+	return new(Prover).check(c, t, top, region, nil)
 }
 
 // Prover checks like Check and remembers what it worked out about paths, hosts
-// and certificates, which the Envoys of a deployment and the next policy mostly
-// share. Its memory is bounded. The zero Prover is ready; it must not be used
-// concurrently.
-type Prover struct{ memory requests.Memory }
+// and certificates, and which homes' branches it proved: the Envoys of a deployment
+// and the next policy mostly share them. Its memory is bounded. The zero Prover is
+// ready; it must not be used concurrently.
+type Prover struct {
+	memory   requests.Memory
+	branches proofs.Book
+}
 
 // Check is the function Check, with the memory of p.
 func (p *Prover) Check(c Config, t *residency.Table, top *topology.Topology, region string) []Finding {
+	if len(p.check(c, t, top, region, &p.branches)) == 0 {
+		return nil
+	}
+	return p.check(c, t, top, region, nil) // memory proves, and never accuses
+}
+
+// check is one run; without branches it walks everything.
+func (p *Prover) check(c Config, t *residency.Table, top *topology.Topology, region string, branches *proofs.Book) []Finding {
 	var own topology.Region
 	found := false
 	if top != nil {
@@ -129,6 +154,10 @@ func (p *Prover) Check(c Config, t *residency.Table, top *topology.Topology, reg
 		return []Finding{{Code: NotJudged, Where: "region " + region, Message: "the region is not in the deployment, so nothing here is allowed"}}
 	}
 	k := newChecker(c, t, top, own, p.memory.Algebra(t, top, own))
+	if branches != nil {
+		branches.Begin(t, k.Algebra)
+		k.remembered = branches
+	}
 	for _, l := range c.Listeners {
 		k.listener(l)
 	}
@@ -161,6 +190,12 @@ type checker struct {
 
 	findings []Finding
 	seen     map[Finding]bool
+	reported int // calls of report
+
+	remembered             *proofs.Book   // nil: walk everything
+	walking                *proofs.Walk   // the home's branch that is walked; nil: none
+	meanings               map[string]int // by cluster name
+	buffer, asked, scratch []byte
 }
 
 type hostQuestion struct {
@@ -181,7 +216,7 @@ func newChecker(c Config, t *residency.Table, top *topology.Topology, own topolo
 		places:     map[string][]place{}, today: map[string]string{}, reached: map[string][]hit{}, open: map[string]bool{},
 		Algebra:   a,
 		hostAsked: map[hostQuestion]residency.Decision{}, decoded: map[string]proto.Message{},
-		seen: map[Finding]bool{},
+		seen: map[Finding]bool{}, meanings: map[string]int{},
 	}
 	for _, l := range c.Listeners {
 		if l.GetInternalListener() != nil {
@@ -206,6 +241,7 @@ func group[T any](list []T, name func(T) string) map[string][]T {
 // report keeps a finding once. What protobuf says varies in its spaces from
 // build to build, on purpose.
 func (k *checker) report(f Finding) {
+	k.reported++
 	f.Message = strings.Join(strings.Fields(f.Message), " ")
 	if !k.seen[f] {
 		k.seen[f] = true

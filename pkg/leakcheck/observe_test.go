@@ -58,7 +58,7 @@ func checkObserved(t *testing.T, p plan, change func(*residency.Spec)) []Finding
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Check(p.build(), table, top, eu)
+	return agreed(t, p.build(), table, top)
 }
 
 func TestObservationIsProved(t *testing.T) {

@@ -20,6 +20,9 @@ func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
 	for i, r := range routes {
 		ins[i] = w.enter(s, i, r)
 		c := w.routeMatch(ins[i].where, r.GetMatch())
+		if c.home+c.issuer != "" {
+			w.walking.IsOdd()
+		}
 		both := w.all(condition{w.Whole, s.home, s.issuer}, c)
 		conditions[i] = both.f
 		if both.home != "" && s.home == "" {
@@ -68,14 +71,16 @@ func (w *managerWalk) actionHits(where string, r routeIn) []hit {
 	var out []hit
 	switch c := a.GetClusterSpecifier().(type) {
 	case *routev3.RouteAction_Cluster:
-		out = append(out, w.reach(c.Cluster)...)
+		out = append(out, w.leadsTo(c.Cluster)...)
 	case *routev3.RouteAction_WeightedClusters:
+		w.walking.IsOdd()
 		for _, m := range c.WeightedClusters.GetClusters() {
 			w.known(where, m)
 			w.added(where, m.GetRequestHeadersToAdd())
-			out = append(out, w.reach(m.GetName())...)
+			out = append(out, w.leadsTo(m.GetName())...)
 		}
 	default:
+		w.walking.IsOdd()
 		w.unjudged(where, "the cluster is chosen while a request runs")
 		out = append(out, hit{endpoint: "any"})
 	}
@@ -83,7 +88,7 @@ func (w *managerWalk) actionHits(where string, r routeIn) []hit {
 		if m.GetClusterHeader() != "" {
 			w.unjudged(where, "requests are mirrored to where a header says")
 		}
-		out = append(out, w.reach(m.GetCluster())...)
+		out = append(out, w.leadsTo(m.GetCluster())...)
 	}
 	return out
 }
@@ -151,6 +156,7 @@ func (w *managerWalk) proveClass(r routeIn, hits []hit, p requests.Possibility) 
 		w.proveToday(r, hits)
 		w.allow(r, hits, p.Class, "", "", route.Serve)
 	case residency.SubjectHost:
+		w.walking.IsOdd()
 		w.proveToday(r, hits)
 		w.proveHost(r, hits, p, entries)
 	default:

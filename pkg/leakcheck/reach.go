@@ -2,9 +2,7 @@ package leakcheck
 
 import (
 	"maps"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -21,6 +19,7 @@ import (
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 )
@@ -60,14 +59,14 @@ func (k *checker) mapPlaces() {
 	own := map[string]bool{}
 	for _, addresses := range k.own.Backends {
 		for _, a := range addresses {
-			own[normal(a)] = true
+			own[facts.Normal(a)] = true
 		}
 	}
 	for a := range own {
 		k.places[a] = []place{{backend, k.own.Name}}
 	}
 	add := func(a string, p place) {
-		if a = normal(a); a != "" && !own[a] && !slices.Contains(k.places[a], p) {
+		if a = facts.Normal(a); a != "" && !own[a] && !slices.Contains(k.places[a], p) {
 			k.places[a] = append(k.places[a], p)
 		}
 	}
@@ -83,43 +82,13 @@ func (k *checker) mapPlaces() {
 	}
 	for _, service := range slices.Sorted(maps.Keys(k.top.Today)) {
 		for _, a := range k.top.Today[service] {
-			k.today[normal(a)] += " " + service + " "
+			k.today[facts.Normal(a)] += " " + service + " "
 		}
 	}
 	if k.own.Agent != "" {
 		k.places["unix:"+k.own.Agent] = []place{{agent, k.own.Name}}
 	}
 }
-
-// normal spells host:port in one way.
-func normal(hostPort string) string {
-	h, p, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		return strings.ToLower(hostPort)
-	}
-	if ip := net.ParseIP(h); ip != nil {
-		h = ip.String()
-	}
-	return net.JoinHostPort(strings.ToLower(h), p)
-}
-
-func addressText(a *corev3.Address) string {
-	switch t := a.GetAddress().(type) {
-	case *corev3.Address_SocketAddress:
-		s := t.SocketAddress
-		if s.GetNamedPort() != "" || s.GetResolverName() != "" || s.GetProtocol() != corev3.SocketAddress_TCP {
-			return odd(s.String())
-		}
-		return normal(net.JoinHostPort(s.GetAddress(), strconv.Itoa(int(s.GetPortValue()))))
-	case *corev3.Address_Pipe:
-		return "unix:" + t.Pipe.GetPath()
-	}
-	return odd(a.String())
-}
-
-// odd spells an address that is none of ours; the text form of a message varies
-// in its spaces on purpose.
-func odd(text string) string { return "odd:" + strings.Join(strings.Fields(text), " ") }
 
 // reach returns every endpoint that a cluster can ever send to. A cluster that
 // does not exist reaches nothing.
@@ -217,7 +186,7 @@ func (k *checker) addressHits(cluster string, a *corev3.Address) []hit {
 		}
 		return out
 	}
-	text := addressText(a)
+	text := facts.AddressText(a)
 	if len(k.places[text]) == 0 {
 		return []hit{{cluster: cluster, endpoint: text, today: k.today[text]}}
 	}
@@ -233,7 +202,7 @@ func (k *checker) internalHits(l *listenerv3.Listener) []hit {
 	where := named("listener", l.GetName())
 	k.listenerFields(where, l)
 	var out []hit
-	for _, chain := range chains(l) {
+	for _, chain := range facts.Chains(l) {
 		k.known(where, chain)
 		for _, f := range chain.GetFilters() {
 			m, err := f.GetTypedConfig().UnmarshalNew()
@@ -273,7 +242,7 @@ func (k *checker) closable(cluster string) bool {
 
 // passes tells whether a listener is such a one, or leads to one in all its routes.
 func (k *checker) passes(l *listenerv3.Listener) bool {
-	for _, chain := range chains(l) {
+	for _, chain := range facts.Chains(l) {
 		for _, f := range chain.GetFilters() {
 			m, _ := f.GetTypedConfig().UnmarshalNew()
 			if _, ok := m.(*tcpproxyv3.TcpProxy); ok {
@@ -371,7 +340,7 @@ func (k *checker) transport(where string, c *clusterv3.Cluster, hits []hit) {
 }
 
 func (k *checker) provesRegion(c *tlsv3.CommonTlsContext, region string) bool {
-	v, ca := validation(c)
+	v, ca := facts.Validation(c)
 	if v == nil || !ca || v.GetTrustChainVerification() != tlsv3.CertificateValidationContext_VERIFY_TRUST_CHAIN ||
 		v.GetAllowExpiredCertificate() || v.GetCustomValidatorConfig() != nil {
 		return false
@@ -388,26 +357,4 @@ func (k *checker) provesRegion(c *tlsv3.CommonTlsContext, region string) bool {
 		}
 	}
 	return true
-}
-
-// validation returns the validation of certificates, and whether an authority
-// is named for it.
-func validation(c *tlsv3.CommonTlsContext) (v *tlsv3.CertificateValidationContext, ca bool) {
-	if combined := c.GetCombinedValidationContext(); combined != nil {
-		v = combined.GetDefaultValidationContext()
-		return v, combined.GetValidationContextSdsSecretConfig() != nil || v.GetTrustedCa() != nil
-	}
-	if c.GetValidationContextSdsSecretConfig() != nil {
-		return &tlsv3.CertificateValidationContext{}, true
-	}
-	v = c.GetValidationContext()
-	return v, v.GetTrustedCa() != nil
-}
-
-func chains(l *listenerv3.Listener) []*listenerv3.FilterChain {
-	out := slices.Clone(l.GetFilterChains())
-	if d := l.GetDefaultFilterChain(); d != nil {
-		out = append(out, d)
-	}
-	return out
 }

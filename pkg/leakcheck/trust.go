@@ -1,8 +1,6 @@
 package leakcheck
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,7 +9,6 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
@@ -25,6 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -107,7 +105,7 @@ func (w *managerWalk) filter(s *slot, a *anypb.Any) {
 	case *jwtauthnv3.JwtAuthentication:
 		w.tokenFilter(where, cfg)
 	case *httprbacv3.RBAC:
-		if s.tokens && !deniesAll(cfg) {
+		if s.tokens && !facts.DeniesAll(cfg) {
 			w.report(Finding{Code: TokenUnproved, Where: where, Message: "until tokens can be verified, requests are let through"})
 		}
 	case *extauthzv3.ExtAuthz:
@@ -122,12 +120,6 @@ func (w *managerWalk) filter(s *slot, a *anypb.Any) {
 	default:
 		w.unjudged(where, "a filter of type %s may send or change anything", a.GetTypeUrl())
 	}
-}
-
-// deniesAll: an ALLOW list without an entry.
-func deniesAll(r *httprbacv3.RBAC) bool {
-	return r.GetRules() != nil && r.GetRules().GetAction() == rbacv3.RBAC_ALLOW && len(r.GetRules().GetPolicies()) == 0 &&
-		r.GetMatcher() == nil
 }
 
 // mutations reports whether clients' trusted headers are gone after a list of
@@ -231,7 +223,7 @@ func (w *managerWalk) provider(where string, p *jwtauthnv3.JwtProvider) {
 		return
 	}
 	issuer := w.top.Issuers[i]
-	if !sameKeys(p.GetLocalJwks().GetInlineString(), issuer.JWKS) {
+	if !facts.SameKeys(p.GetLocalJwks().GetInlineString(), issuer.JWKS) {
 		bad("the keys are not those that the deployment names for %s", issuer.Issuer)
 	}
 	want := map[string]string{homeHeader: issuer.HomeClaim, issuerHeader: "iss", userHeader: "sub"}
@@ -249,25 +241,6 @@ func (w *managerWalk) provider(where string, p *jwtauthnv3.JwtProvider) {
 	if strings.HasPrefix(strings.ToLower(p.GetForwardPayloadHeader()), trustedPrefix) {
 		w.report(Finding{Code: HeaderTrust, Where: where, Message: "header " + p.GetForwardPayloadHeader() + " is written from the whole token"})
 	}
-}
-
-// sameKeys compares key sets as JSON. No keys at all verify nothing.
-func sameKeys(a, b string) bool {
-	var x, y any
-	if json.Unmarshal([]byte(a), &x) != nil {
-		return strings.TrimSpace(a) == ""
-	}
-	if set, ok := x.(map[string]any); ok {
-		if keys, ok := set["keys"].([]any); ok && len(keys) == 0 {
-			return true
-		}
-	}
-	if json.Unmarshal([]byte(b), &y) != nil {
-		return false
-	}
-	ax, errX := json.Marshal(x)
-	by, errY := json.Marshal(y)
-	return errX == nil && errY == nil && bytes.Equal(ax, by)
 }
 
 func (w *managerWalk) agentFilter(where string, a *extauthzv3.ExtAuthz) {

@@ -557,7 +557,7 @@ func check(t *testing.T, c Config) []Finding {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Check(c, table, worldTopology(), eu)
+	return agreed(t, c, table, worldTopology())
 }
 
 func clusterNamed(c *Config, name string) *clusterv3.Cluster {

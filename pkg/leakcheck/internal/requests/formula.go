@@ -66,6 +66,9 @@ type Formula struct {
 	path []*Language
 }
 
+// ID names the formula among those of its Algebra.
+func (f *Formula) ID() int { return f.id }
+
 // Algebra interns formulas and languages and answers questions about them.
 type Algebra struct {
 	// Atoms names the atoms of each dimension; AtomLanguages is the text that each

@@ -1,0 +1,106 @@
+// Package facts reads single facts out of Envoy's messages, without judging them.
+package facts
+
+import (
+	"bytes"
+	"encoding/json"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+)
+
+// Normal spells host:port in one way.
+func Normal(hostPort string) string {
+	h, p, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return strings.ToLower(hostPort)
+	}
+	if ip := net.ParseIP(h); ip != nil {
+		h = ip.String()
+	}
+	return net.JoinHostPort(strings.ToLower(h), p)
+}
+
+// AddressText spells an address; a port or path makes it one of ours.
+func AddressText(a *corev3.Address) string {
+	switch t := a.GetAddress().(type) {
+	case *corev3.Address_SocketAddress:
+		s := t.SocketAddress
+		if s.GetNamedPort() != "" || s.GetResolverName() != "" || s.GetProtocol() != corev3.SocketAddress_TCP {
+			return odd(s.String())
+		}
+		return Normal(net.JoinHostPort(s.GetAddress(), strconv.Itoa(int(s.GetPortValue()))))
+	case *corev3.Address_Pipe:
+		return "unix:" + t.Pipe.GetPath()
+	}
+	return odd(a.String())
+}
+
+// odd spells an address that is none of ours; the text form of a message varies
+// in its spaces on purpose.
+func odd(text string) string { return "odd:" + strings.Join(strings.Fields(text), " ") }
+
+// Validation returns the validation of certificates, and whether an authority
+// is named for it.
+func Validation(c *tlsv3.CommonTlsContext) (v *tlsv3.CertificateValidationContext, ca bool) {
+	if combined := c.GetCombinedValidationContext(); combined != nil {
+		v = combined.GetDefaultValidationContext()
+		return v, combined.GetValidationContextSdsSecretConfig() != nil || v.GetTrustedCa() != nil
+	}
+	if c.GetValidationContextSdsSecretConfig() != nil {
+		return &tlsv3.CertificateValidationContext{}, true
+	}
+	v = c.GetValidationContext()
+	return v, v.GetTrustedCa() != nil
+}
+
+// Chains are all filter chains of a listener.
+func Chains(l *listenerv3.Listener) []*listenerv3.FilterChain {
+	out := slices.Clone(l.GetFilterChains())
+	if d := l.GetDefaultFilterChain(); d != nil {
+		out = append(out, d)
+	}
+	return out
+}
+
+// SameKeys compares key sets as JSON. No keys at all verify nothing.
+func SameKeys(a, b string) bool {
+	var x, y any
+	if json.Unmarshal([]byte(a), &x) != nil {
+		return strings.TrimSpace(a) == ""
+	}
+	if set, ok := x.(map[string]any); ok {
+		if keys, ok := set["keys"].([]any); ok && len(keys) == 0 {
+			return true
+		}
+	}
+	if json.Unmarshal([]byte(b), &y) != nil {
+		return false
+	}
+	ax, errX := json.Marshal(x)
+	by, errY := json.Marshal(y)
+	return errX == nil && errY == nil && bytes.Equal(ax, by)
+}
+
+// DeniesAll tells whether a filter lets nobody through: an ALLOW list without an entry.
+func DeniesAll(r *httprbacv3.RBAC) bool {
+	return r.GetRules() != nil && r.GetRules().GetAction() == rbacv3.RBAC_ALLOW && len(r.GetRules().GetPolicies()) == 0 &&
+		r.GetMatcher() == nil
+}
+
+// Total tells whether everything that comes here is taken, so that nothing
+// falls through to what stands after.
+func Total(on *xdsmatcherv3.Matcher_OnMatch) bool {
+	if m := on.GetMatcher(); m != nil {
+		return m.GetOnNoMatch() != nil && Total(m.GetOnNoMatch())
+	}
+	return on.GetAction() != nil
+}

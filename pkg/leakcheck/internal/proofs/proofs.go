@@ -1,0 +1,172 @@
+// Package proofs remembers what was proved, so that equal questions are answered
+// once. A question is named by everything that its answer depends on; questions
+// are compared whole, never by a hash of them alone. Its memory is bounded. The
+// package is pure; a Memory must not be used concurrently.
+package proofs
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// most is how many bytes of questions a Memory holds when a new check begins.
+const most = 32 << 20
+
+// Content is one branch of a decision tree, whoever it is taken by.
+type Content struct {
+	ID int
+	Walk
+	Walked bool // whether Walk is known
+}
+
+// Walk notes, of a branch that is walked, what a question about it must name.
+type Walk struct {
+	// Clusters are those that its routes lead to, each once.
+	Clusters []string
+	// Odd tells that what it leads to depends on more than a question can name, so
+	// that it must be walked each time.
+	Odd bool
+}
+
+// Leads notes a cluster; a nil Walk notes nothing.
+func (w *Walk) Leads(cluster string) {
+	if w != nil && !slices.Contains(w.Clusters, cluster) {
+		w.Clusters = append(w.Clusters, cluster)
+	}
+}
+
+// IsOdd notes that the branch is odd.
+func (w *Walk) IsOdd() {
+	if w != nil {
+		w.Odd = true
+	}
+}
+
+// Proof is what a walk without any finding has shown.
+type Proof struct{ Forwards, Callers bool }
+
+// Memory holds branches and proofs. The zero Memory is ready.
+type Memory struct {
+	ids      map[string]int
+	contents map[string]*Content
+	proofs   map[string]Proof
+	held     int
+	next     int
+}
+
+// begin makes room; it must be called when no ID of this Memory is in use, and
+// tells whether all were forgotten.
+func (m *Memory) begin() (forgotten bool) {
+	if m.ids != nil && m.held < most {
+		return false
+	}
+	*m = Memory{ids: map[string]int{}, contents: map[string]*Content{}, proofs: map[string]Proof{}}
+	return true
+}
+
+// ID is a number for a text: the same for the same text until all is forgotten.
+func (m *Memory) ID(text []byte) int {
+	if id, ok := m.ids[string(text)]; ok {
+		return id
+	}
+	m.next++
+	m.ids[string(text)] = m.next
+	m.held += len(text)
+	return m.next
+}
+
+// Content is the branch with this meaning, see Meaning.
+func (m *Memory) Content(meaning []byte) *Content {
+	if c, ok := m.contents[string(meaning)]; ok {
+		return c
+	}
+	m.next++
+	c := &Content{ID: m.next}
+	m.contents[string(meaning)] = c
+	m.held += len(meaning)
+	return c
+}
+
+// Proof returns what was proved for a question.
+func (m *Memory) Proof(question []byte) (Proof, bool) {
+	p, ok := m.proofs[string(question)]
+	return p, ok
+}
+
+// Keep remembers a proof.
+func (m *Memory) Keep(question []byte, p Proof) {
+	m.proofs[string(question)] = p
+	m.held += len(question)
+}
+
+// Number appends a number to a question, Text a text: no two sequences of them
+// give the same bytes.
+func Number(b []byte, n int) []byte { return binary.AppendVarint(b, int64(n)) }
+
+// Text appends a text.
+func Text(b []byte, s string) []byte { return append(Number(b, len(s)), s...) }
+
+// Bit appends a truth.
+func Bit(b []byte, v bool) []byte {
+	if v {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+func texts(b []byte, list []string) []byte {
+	b = Number(b, len(list))
+	for _, s := range list {
+		b = Text(b, s)
+	}
+	return b
+}
+
+// Meaning appends everything that a walk of a branch reads of it. It is false for
+// shapes that it does not know.
+func Meaning(b []byte, on *xdsmatcherv3.Matcher_OnMatch) ([]byte, bool) {
+	if on.GetKeepMatching() {
+		return b, false
+	}
+	switch {
+	case on.GetMatcher() != nil:
+		return tree(append(b, 'm'), on.GetMatcher())
+	case on.GetAction() != nil:
+		return message(append(b, 'a'), on.GetAction().GetTypedConfig()), true
+	}
+	return append(b, '-'), true
+}
+
+func tree(b []byte, m *xdsmatcherv3.Matcher) ([]byte, bool) {
+	ok := true
+	switch t := m.GetMatcherType().(type) {
+	case nil:
+		b = append(b, '-')
+	case *xdsmatcherv3.Matcher_MatcherTree_:
+		if t.MatcherTree.GetExactMatchMap() == nil {
+			return b, false
+		}
+		entries := t.MatcherTree.GetExactMatchMap().GetMap()
+		b = Number(message(append(b, 't'), t.MatcherTree.GetInput().GetTypedConfig()), len(entries))
+		for _, key := range slices.Sorted(maps.Keys(entries)) {
+			if b, ok = Meaning(Text(b, key), entries[key]); !ok {
+				return b, false
+			}
+		}
+	default:
+		return b, false
+	}
+	if m.GetOnNoMatch() == nil {
+		return append(b, '-'), true
+	}
+	return Meaning(append(b, '+'), m.GetOnNoMatch())
+}
+
+func message(b []byte, a *anypb.Any) []byte {
+	b = Text(b, a.GetTypeUrl())
+	return append(Number(b, len(a.GetValue())), a.GetValue()...)
+}

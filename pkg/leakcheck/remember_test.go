@@ -1,0 +1,81 @@
+package leakcheck_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/domicile-dev/domicile/pkg/envoy"
+	"github.com/domicile-dev/domicile/pkg/leakcheck"
+	"github.com/domicile-dev/domicile/pkg/residency"
+	"github.com/domicile-dev/domicile/pkg/topology"
+)
+
+// TestMemoryNeverChangesTheVerdict: one Prover follows a policy and its places
+// through random edits, and judges configurations of the present and of the past
+// by the present table. It must say what a Prover without memory says.
+func TestMemoryNeverChangesTheVerdict(t *testing.T) {
+	proved, leaking := 0, 0
+	warm := new(leakcheck.Prover)
+	for seed := range uint64(4) {
+		r := rand.New(rand.NewPCG(seed, 11))
+		spec, top := randomWorld(t, seed)
+		var past []*envoy.Resources
+		for range 5 {
+			table := tableOf(t, spec)
+			for _, node := range envoy.Nodes(top) {
+				res, err := envoy.Translate(envoy.Input{Table: table, Topology: top, Node: node})
+				if err != nil {
+					t.Fatal(err)
+				}
+				past = append(past, res)
+				for _, x := range []*envoy.Resources{res, past[r.IntN(len(past))]} {
+					c := leakcheck.Config{Listeners: x.Listeners, Clusters: x.Clusters, Routes: x.Routes, Extensions: x.Extensions}
+					cold := leakcheck.Check(c, table, top, node.Region)
+					if diff := cmp.Diff(cold, warm.Check(c, table, top, node.Region)); diff != "" {
+						t.Fatalf("seed %d, %s (-without memory +with):\n%s", seed, node, diff)
+					}
+					if len(cold) == 0 {
+						proved++
+					} else {
+						leaking++
+					}
+				}
+			}
+			spec, top = edited(r, spec, top)
+		}
+	}
+	if proved < 50 || leaking < 20 {
+		t.Errorf("%d proved, %d leaking: too little to compare", proved, leaking)
+	}
+}
+
+// edited changes one rule, and now and then who is observed, who may name a home,
+// or where a backend stands.
+func edited(r *rand.Rand, spec residency.Spec, top *topology.Topology) (residency.Spec, *topology.Topology) {
+	if len(spec.Rules) > 0 {
+		spec.Rules = slices.Clone(spec.Rules)
+		rule := &spec.Rules[r.IntN(len(spec.Rules))]
+		if r.IntN(2) == 0 {
+			rule.Entry = rule.Entry[:len(rule.Entry)/2]
+		} else {
+			rule.Serve = []string{spec.Regions[r.IntN(len(spec.Regions))].Name}
+		}
+	}
+	switch r.IntN(4) {
+	case 0:
+		spec.Observed = spec.Observed[:len(spec.Observed)/2]
+	case 1:
+		spec.Issuers = slices.Clone(spec.Issuers)
+		spec.Issuers[0].Homes = spec.Issuers[0].Homes[:1+r.IntN(len(spec.Issuers[0].Homes))]
+	case 2:
+		other := *top
+		other.Regions = slices.Clone(top.Regions)
+		region := &other.Regions[r.IntN(len(other.Regions))]
+		region.Backends = map[string][]string{"message": {"10.77.0.1:80"}, "profile": {"10.77.0.2:80"}}
+		return spec, &other
+	}
+	return spec, top
+}
