@@ -1,7 +1,9 @@
 package approval
 
 import (
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/domicile-dev/domicile/pkg/policy"
 )
@@ -62,6 +64,24 @@ func Missing(needed [][]string, approvals []Approval) [][]string {
 
 func meets(a Approval, roles []string) bool {
 	return slices.ContainsFunc(roles, func(r string) bool { return slices.Contains(a.Roles, r) })
+}
+
+// Summary is who may sign what, as people read it.
+func Summary(d *policy.Deployment) string {
+	if d == nil || len(d.Signers) == 0 {
+		return "nobody has to sign"
+	}
+	var parts []string
+	for _, s := range d.Signers {
+		parts = append(parts, s.Name+" ("+strings.Join(s.Roles, ", ")+", key "+keyID(s.Key)[:8]+")")
+	}
+	for _, action := range slices.Sorted(maps.Keys(d.Approvals)) {
+		parts = append(parts, action+" by "+strings.Join(d.Approvals[action], " and "))
+	}
+	if d.AllowWaivers {
+		parts = append(parts, "waivers allowed")
+	}
+	return strings.Join(parts, "; ")
 }
 
 // Governed tells whether two deployments let the same people decide in the same

@@ -190,7 +190,7 @@ func (c *Controller) change(ctx, asking context.Context, head store.Record, b *b
 	if err != nil {
 		return Outcome{}, err
 	}
-	r.ApprovedBy, r.Loosened, r.Tightened = v.approvedBy, v.loosened, v.tightened
+	r.ApprovedBy, r.Governance, r.Loosened, r.Tightened = v.approvedBy, v.governance, v.loosened, v.tightened
 	c.warm(p)
 	pctx, cancel := context.WithTimeout(ctx, publishTime)
 	defer cancel()

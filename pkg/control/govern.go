@@ -52,6 +52,7 @@ var ErrBrake = errors.New("an emergency denial may tighten only")
 type verdict struct {
 	loosened, tightened int
 	approvedBy          string
+	governance          bool // other people decide from here on
 }
 
 // step of a policy to its successor: what is judged.
@@ -73,7 +74,8 @@ func judge(ctx context.Context, s succession) (verdict, error) {
 	}
 	report := plan.Compare(s.before.table, s.after.table)
 	v.loosened, v.tightened = report.Count(plan.Loosens), report.Count(plan.Tightens)
-	loosens := report.Loosens() || !approval.Governed(s.before.deployment, s.after.deployment)
+	v.governance = !approval.Governed(s.before.deployment, s.after.deployment)
+	loosens := report.Loosens() || v.governance
 	if s.action == approval.Deny && loosens {
 		return v, ErrBrake
 	}

@@ -237,6 +237,9 @@ func TestSignersGuardThemselves(t *testing.T) {
 			t.Errorf("asking for less: %s", got)
 		}
 		s.must(s.put(weaker, s.sign(weaker, approval.Apply, "kim", "lee")))
+		if h, err := s.History(t.Context(), 1); err != nil || !h[0].Governance {
+			t.Errorf("the history does not say that the approvals changed: %+v, %v", h, err)
+		}
 		loose := s.files(
 			"deployment.yaml", "\n  approvals: {apply: [author], loosen: [author, compliance]", "\n  approvals: {apply: [author], loosen: [author]",
 			"deployment.yaml", "roles: [compliance]", "roles: [author]")

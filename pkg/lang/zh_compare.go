@@ -10,6 +10,7 @@ var zhCompare = map[string]string{
 	"Comparing %s (bundle %s) with %s (%s).": "比较 %s(策略包 %s)与 %s(%s)。",
 	"at %s":                                  "位于 %s",
 	"for example":                            "例如",
+	"(counts as loosening)":                  "(视为放宽)",
 	"(look: no policy judges it)":            "(请人工查看:策略无法判断)",
 	"sequence %d, bundle %s":                 "序号 %d,策略包 %s",
 	"no policy yet: everything is refused":   "尚无策略:一切被拒绝",

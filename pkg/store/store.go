@@ -81,6 +81,8 @@ type Record struct {
 	// for them, and ApprovedBy who signed in which roles.
 	Envelope   string `json:"envelope,omitempty"`
 	ApprovedBy string `json:"approvedBy,omitempty"`
+	// Governance says that from here on other people, or in another way, decide.
+	Governance bool `json:"governance,omitempty"`
 	// Loosened and Tightened count the combinations that changed.
 	Loosened  int `json:"loosened,omitempty"`
 	Tightened int `json:"tightened,omitempty"`

@@ -406,7 +406,7 @@ func (a *commands) historyCommand() *cobra.Command {
 		Long: `List the policies that were in force, newest first: sequence, when, by whom, the
 digest of what they mean (table) and of their files (bundle), the git commit, who
 approved it in which roles, how many combinations it loosened (!) and tightened
-(+), and why.`,
+(+), whether it changed the signers or approvals, and why.`,
 		Example: `  domicile history --dir /tmp/demo
   domicile history --limit 100 --output json --control https://control.example.com:8443`,
 		Args: session.Args(),
@@ -456,8 +456,12 @@ func (a *commands) historyText(w io.Writer, records []store.Record) {
 
 // counts are how many combinations a change loosened and tightened.
 func counts(r store.Record) string {
-	if r.Loosened == 0 && r.Tightened == 0 {
+	out := fmt.Sprintf("!%d +%d", r.Loosened, r.Tightened)
+	switch {
+	case r.Governance:
+		return out + " signers"
+	case r.Loosened == 0 && r.Tightened == 0:
 		return "-"
 	}
-	return fmt.Sprintf("!%d +%d", r.Loosened, r.Tightened)
+	return out
 }

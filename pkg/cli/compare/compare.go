@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/domicile-dev/domicile/pkg/approval"
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/observed"
 	"github.com/domicile-dev/domicile/pkg/cli/planfile"
@@ -157,7 +158,7 @@ is. Tightened and neutral changes pass.`,
 			return err
 		}
 		c.report.Changes = slices.DeleteFunc(c.report.Changes, func(x plan.Change) bool { return x.Effect != plan.Loosens })
-		c.beside = nil
+		c.beside = slices.DeleteFunc(c.beside, func(x plan.Change) bool { return x.Effect != plan.Loosens })
 		write := func(w io.Writer) { c.text(w, s.Lang(), view{dir: args[0]}) }
 		if s.Output == "github" {
 			write = func(w io.Writer) { c.github(w, s.Lang()) }
@@ -165,7 +166,7 @@ is. Tightened and neutral changes pass.`,
 		if err := s.Emit(c.result(), write); err != nil {
 			return err
 		}
-		if c.report.Loosens() {
+		if c.report.Loosens() || c.governance {
 			return exit.Silent(exit.Findings)
 		}
 		return nil
@@ -179,8 +180,10 @@ type Comparison struct {
 	after  *session.Local
 	report plan.Report
 	beside []plan.Change
-	commit string           // of the directory, see Commit
-	passed *observed.Report // nil where nobody asked
+	// governance: other people decide from then on, which counts as loosening.
+	governance bool
+	commit     string           // of the directory, see Commit
+	passed     *observed.Report // nil where nobody asked
 }
 
 func (o *options) compare(s *session.Session, cmd *cobra.Command, dir string) (*Comparison, error) {
@@ -214,6 +217,10 @@ func Between(before *Side, after *session.Local) *Comparison {
 	c := &Comparison{before: before, after: after, report: compare(before, now), beside: []plan.Change{}}
 	if before.Release != nil && before.Result != nil {
 		c.beside = plan.Beside(before.Topology, after.Topology)
+		if was, is := before.Set.Deployment, after.Set.Deployment; !approval.Governed(was, is) {
+			c.beside = append(c.beside, plan.Change{Effect: plan.Loosens, Kind: "signers", What: "who may change the policy", Before: approval.Summary(was), After: approval.Summary(is)})
+			c.governance = true
+		}
 	}
 	return c
 }
@@ -245,7 +252,7 @@ func (c *Comparison) roles() []string {
 	}
 	d := c.before.Set.Deployment
 	out = append(out, d.Approvals["apply"]...)
-	if c.report.Loosens() {
+	if c.report.Loosens() || c.governance {
 		out = append(out, d.Approvals["loosen"]...)
 	}
 	slices.Sort(out)

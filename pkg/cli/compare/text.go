@@ -138,7 +138,11 @@ func (c *Comparison) text(w io.Writer, l lang.Lang, v view) {
 		}
 	}
 	for _, b := range c.beside {
-		fmt.Fprintf(w, "  %s %s  %s  %s\n      %s -> %s\n", marks[b.Effect], b.Kind, show.Line(b.What), lang.T("(look: no policy judges it)").In(l), show.Line(b.Before), show.Line(b.After))
+		note := lang.T("(look: no policy judges it)")
+		if b.Effect == plan.Loosens {
+			note = lang.T("(counts as loosening)")
+		}
+		fmt.Fprintf(w, "  %s %s  %s  %s\n      %s -> %s\n", marks[b.Effect], b.Kind, show.Line(b.What), note.In(l), show.Line(b.Before), show.Line(b.After))
 	}
 	if len(c.report.Changes)+len(c.beside) > hidden {
 		fmt.Fprintln(w)
