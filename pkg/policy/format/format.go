@@ -37,20 +37,25 @@ var byteOrderMark = []byte("\uFEFF")
 // is no map stays as it is. An error is a bug.
 func (f *Formatter) Source(file string, src []byte) (out []byte, problems []policy.Problem, err error) {
 	bare := bytes.TrimPrefix(src, byteOrderMark)
-	if problems = policy.Faults(file, bare); len(problems) > 0 {
-		return nil, problems, nil
-	}
 	if !bytes.HasSuffix(bare, []byte("\n")) {
 		// Block text that ends the file gets a line break; no reader of texts sees it.
 		bare = append(bytes.Clone(bare), '\n')
 	}
-	before, _ := yamlpos.Parse(bare)
+	before, faults := yamlpos.Parse(bare)
+	if len(faults) > 0 {
+		return nil, policy.Faults(file, bytes.TrimPrefix(src, byteOrderMark)), nil
+	}
 	if before == nil || before.Kind != yamlpos.Map {
 		return src, nil, nil
 	}
-	of := f.shapes[kindOf(before)]
+	of, root := f.shapes[kindOf(before)], before
 	clean := bytes.ReplaceAll(bare, []byte("\r\n"), []byte("\n"))
-	if out, err = layout(clean, of); err != nil {
+	if !bytes.Equal(clean, bare) {
+		if root, faults = yamlpos.Parse(clean); root == nil || len(faults) > 0 {
+			return nil, nil, fmt.Errorf("lay out %s: it is not read without its carriage returns", file)
+		}
+	}
+	if out, err = layout(root, clean, of); err != nil {
 		return nil, nil, fmt.Errorf("lay out %s: %w", file, err)
 	}
 	if err := prove(before, clean, out, of); err != nil {
@@ -69,11 +74,8 @@ func kindOf(root *yamlpos.Node) string {
 	return ""
 }
 
-func layout(src []byte, of *shape.Shape) ([]byte, error) {
-	root, faults := yamlpos.Parse(src)
-	if len(faults) > 0 || root == nil {
-		return nil, errors.New("what was laid out is not read any more")
-	}
+// layout lays a file out whose tree is root.
+func layout(root *yamlpos.Node, src []byte, of *shape.Shape) ([]byte, error) {
 	tokens, err := yamlpos.Tokens(src)
 	if err != nil {
 		return nil, err
@@ -98,7 +100,7 @@ func prove(before *yamlpos.Node, src, out []byte, of *shape.Shape) error {
 	if err := sameComments(src, out); err != nil {
 		return err
 	}
-	again, err := layout(out, of)
+	again, err := layout(after, out, of)
 	if err != nil {
 		return err
 	}
@@ -123,8 +125,12 @@ func differ(a, b *yamlpos.Node, of *shape.Shape) *yamlpos.Node {
 			return at
 		}
 	}
+	values := map[string]*yamlpos.Node{}
+	for _, f := range b.Fields {
+		values[f.Key.Value] = f.Value
+	}
 	for _, f := range a.Fields {
-		value := b.Get(f.Key.Value)
+		value := values[f.Key.Value]
 		if value == nil {
 			return f.Key
 		}
