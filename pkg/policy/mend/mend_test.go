@@ -89,6 +89,7 @@ func TestFiles(t *testing.T) {
 		"field of two places": {"  defaults:", "  default:", "  defaults:", -1},
 		"field far off":       {"  enforcement:", "  zzz:", "", 0},
 		"field there already": {"  enforcement: enforce\n", "  enforcement: enforce\n  enforcemen: enforce\n", "", 0},
+		"name of no help":     {"  enforcement: enforce\n", "  enforcement: enforce\n  observeUntl: 2027-02-24\n", "", 0}, // one error for another
 		"region misspelt":     {"[me-riyadh]", "[me-riyad]", "", 0},
 		"code in lower case":  {`name: "SA"`, `name: "sa"`, "", 0},
 		"no YAML":             {"spec:", "spec: [", "", 0},
