@@ -1,7 +1,8 @@
 // Package script tests the command line as users type it: each file in testdata
 // is a session with its input files, its output and its exit codes.
 //
-// A session starts in a directory that holds the shipped policies. Beside the
+// A session starts in a directory that holds the shipped policies, and in gitlab/
+// the script of each job of the GitLab template; $REPO is this repository. Beside the
 // usual commands it has
 //
 //	exits CODE domicile ARGS...
@@ -35,12 +36,22 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	jobs := gitlabScripts(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
+			e.Setenv("REPO", filepath.Dir(shipped))
+			if err := os.Mkdir(filepath.Join(e.WorkDir, "gitlab"), 0o755); err != nil {
+				return err
+			}
+			for name, body := range jobs {
+				if err := os.WriteFile(filepath.Join(e.WorkDir, "gitlab", name+".sh"), []byte(body), 0o644); err != nil {
+					return err
+				}
+			}
 			return os.CopyFS(filepath.Join(e.WorkDir, "policies"), os.DirFS(shipped))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "crlf": crlf},
