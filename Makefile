@@ -36,9 +36,10 @@ test: build ## run every test, on the real Envoy and the real etcd
 bench: build ## measure against bare Envoy and print the ratios
 	@export ENVOY_BIN="$$(.ci/envoy)"; $(GO) run ./test/bench
 
-proof: build ## the long run: race detector, a million random requests, then each fuzzer for FUZZTIME
+proof: build ## the long run: race detector, a million random requests, kill -9 at any time, then each fuzzer for FUZZTIME
 	@export ENVOY_BIN="$$(.ci/envoy)"; $(GO) test -race -count=1 -timeout 60m $(PKG)
 	@export ENVOY_BIN="$$(.ci/envoy)"; DOMICILE_SIM_REQUESTS=1000000 DOMICILE_SIM_SEED=$$RANDOM $(GO) test -count=1 -timeout 60m ./test/sim
+	@DOMICILE_KILL_DELAYS=40 $(GO) test -count=1 -timeout 60m ./test/kill
 	@grep -rl --include='*_test.go' '^func Fuzz' pkg test | while read -r file; do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
 			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" </dev/null; \

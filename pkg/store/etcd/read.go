@@ -112,7 +112,7 @@ func (s *Store) archive(ctx context.Context, digest string) ([]byte, error) {
 				return archive, complete(kv, archive, chunks, digest)
 			}
 			if string(kv.Key) != s.chunkKey(digest, chunks) || len(archive)+len(kv.Value) > bundle.MaxArchive {
-				return nil, fmt.Errorf("%w: %s: unexpected, or too large", store.ErrCorrupt, kv.Key)
+				return nil, s.torn(ctx, digest, kv.Key)
 			}
 			archive = append(archive, kv.Value...)
 			chunks++
@@ -123,6 +123,20 @@ func (s *Store) archive(ctx context.Context, digest string) ([]byte, error) {
 		}
 		from = string(r.Kvs[len(r.Kvs)-1].Key) + "\x00"
 	}
+}
+
+// torn says what a chunk means that does not belong where it is: damage, or,
+// without a manifest, the remains of a publisher that died, whose puts arrive in
+// any order.
+func (s *Store) torn(ctx context.Context, digest string, key []byte) error {
+	r, err := s.client.Get(ctx, s.manifestKey(digest), clientv3.WithCountOnly())
+	switch {
+	case err != nil:
+		return err
+	case r.Count == 0:
+		return store.ErrNotFound
+	}
+	return fmt.Errorf("%w: %s: unexpected, or too large", store.ErrCorrupt, key)
 }
 
 func complete(kv *mvccpb.KeyValue, archive []byte, chunks int, digest string) error {
