@@ -6,11 +6,13 @@
 // usual commands it has
 //
 //	exits CODE domicile ARGS...
-//
 //	crlf FROM TO
+//	slip FILE OLD NEW
+//	follow DIR LANG
 //
-// of which the first requires that very exit code, and the second copies a file as
-// an editor of Windows saves it. UPDATE=1 rewrites the expected outputs.
+// of which the first requires that very exit code, the second copies a file as an
+// editor of Windows saves it, and the last two are an author's mistake and an author
+// who knows nothing but the messages. UPDATE=1 rewrites the expected outputs.
 package script
 
 import (
@@ -54,7 +56,7 @@ func TestScripts(t *testing.T) {
 			}
 			return os.CopyFS(filepath.Join(e.WorkDir, "policies"), os.DirFS(shipped))
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "crlf": crlf},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "crlf": crlf, "slip": slip, "follow": follow},
 	})
 }
 
