@@ -35,6 +35,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/branches"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/upstream"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -72,7 +73,14 @@ type Input struct {
 	Opening  *residency.Table
 	Topology *topology.Topology
 	Node     Node
+	// Memory shares with other translations; nil for none.
+	Memory *Memory
 }
+
+// Memory lets translations share what is equal in them: Envoys of one table, and
+// one table and the next. Resources made with one share messages, which must not
+// be changed. It is for one translation at a time; the zero Memory is ready.
+type Memory struct{ shared branches.Memory }
 
 // Resources is the configuration of one Envoy, each list sorted by name.
 type Resources struct {
@@ -100,6 +108,10 @@ func Translate(in Input) (*Resources, error) {
 	if !slices.Contains([]string{Gateway, Sidecar, Peer}, in.Node.Role) {
 		return nil, fmt.Errorf("translate %s: role %q is not one of gateway, peer, sidecar", in.Node, in.Node.Role)
 	}
+	if in.Memory == nil || in.Opening != nil { // steps are apart: a refusal may be another
+		in.Memory = new(Memory)
+	}
+	in.Memory.shared.Begin(in.Table, in.Topology)
 	t := &translation{Input: in, region: region, clusters: map[string]*clusterv3.Cluster{}, inner: map[string]*listenerv3.Listener{}}
 	if err := t.run(); err != nil {
 		return nil, fmt.Errorf("translate %s: %w", in.Node, err)

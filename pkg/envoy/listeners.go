@@ -293,17 +293,8 @@ func (t *translation) healthListener() *listenerv3.Listener {
 // several: only for those does another region need to know.
 func (t *translation) services() []string {
 	var out []string
-	for i, r := range t.Table.Routes() {
-		if slices.Contains(out, r.Service) || len(t.region.Backends[r.Service]) == 0 {
-			continue
-		}
-		listed := func(serve []string) bool { return len(serve) > 1 && slices.Contains(serve, t.region.Name) }
-		wanted := listed(r.Serve)
-		for _, home := range t.Table.Homes() {
-			rule := t.Table.DecideRoute(i, residency.Query{Home: home}).Rule
-			wanted = wanted || rule != nil && listed(rule.Serve)
-		}
-		if wanted {
+	for _, r := range t.Table.Routes() {
+		if !slices.Contains(out, r.Service) && len(t.region.Backends[r.Service]) > 0 && t.Memory.shared.Listed(r.Service, t.region.Name) {
 			out = append(out, r.Service)
 		}
 	}

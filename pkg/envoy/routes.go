@@ -5,13 +5,16 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -19,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/branches"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/pattern"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/reply"
 	"github.com/domicile-dev/domicile/pkg/residency"
@@ -105,23 +109,37 @@ func (v view) decisions(anyHost bool) *xdsmatcherv3.Matcher {
 	if anyHost { // elsewhere the virtual host's names have decided
 		odd = or(odd, v.header(":authority", pattern.OddHost))
 	}
-	branches := append([]branch{
+	open := append([]branch{
 		{odd, v.refuseUnseen(residency.BadRequest)},
 		{v.strayUpgrade(), v.refuseUnseen(residency.BadRequest)},
 		{v.secondIdentity(), v.refuseUnseen(residency.TwoIdentities)},
 	}, v.openBranches()...)
 	homes := map[string]*xdsmatcherv3.Matcher_OnMatch{}
-	for _, home := range v.Table.Homes() {
-		routes := v.takeList(v.classes(home))
-		issuers := map[string]*xdsmatcherv3.Matcher_OnMatch{}
-		for _, i := range v.Table.Issuers() {
-			if slices.Contains(i.Homes, home) {
-				issuers[i.Issuer] = routes
-			}
-		}
-		homes[home] = nested(v.exact(issuerHeader, issuers, v.takeRoute(v.deny(anyPath(), residency.IssuerNotEntitled, "", ""))))
+	for _, home := range v.Memory.shared.Homes() {
+		homes[home] = v.home(home)
 	}
-	return v.exact(homeHeader, homes, nested(first(branches, nested(v.homeless()))))
+	return v.exact(homeHeader, homes, nested(first(open, nested(v.homeless()))))
+}
+
+// home is the branch of one home, with what it needs: made here, or shared.
+func (v view) home(home string) *xdsmatcherv3.Matcher_OnMatch {
+	b, err := v.Memory.shared.Share(home, v.region, v.peer, func() (*branches.Branch, error) {
+		apart := view{&translation{Input: v.Input, region: v.region, clusters: map[string]*clusterv3.Cluster{}, inner: map[string]*listenerv3.Listener{}}, v.peer}
+		routes := apart.takeList(apart.classes(home))
+		issuers := map[string]*xdsmatcherv3.Matcher_OnMatch{}
+		for _, i := range v.Memory.shared.Issuers(home) {
+			issuers[i] = routes
+		}
+		match := nested(apart.exact(issuerHeader, issuers, apart.takeRoute(apart.deny(anyPath(), residency.IssuerNotEntitled, "", ""))))
+		return &branches.Branch{Match: match, Clusters: apart.clusters, Inner: apart.inner}, apart.err
+	})
+	if err != nil {
+		v.fail(err)
+		return nil
+	}
+	maps.Copy(v.clusters, b.Clusters)
+	maps.Copy(v.inner, b.Inner)
+	return b.Match
 }
 
 // strayUpgrade is true for an upgrade that is not to a long-lived class: it would

@@ -352,7 +352,7 @@ func (k *checker) provesRegion(c *tlsv3.CommonTlsContext, region string) bool {
 	}
 	for _, san := range sans {
 		l := k.Compile(patterns.Envoy(san.GetMatcher()), false)
-		if san.GetSanType() != tlsv3.SubjectAltNameMatcher_URI || l == nil || requests.Exceeds(l, k.AtomLanguages[requests.Entry][at]) {
+		if san.GetSanType() != tlsv3.SubjectAltNameMatcher_URI || l == nil || k.Exceeds(l, k.AtomLanguages[requests.Entry][at]) {
 			return false
 		}
 	}

@@ -125,10 +125,10 @@ func (r *Release) suppress(at time.Time) {
 
 // translate makes the configuration of every node and checks each for leaks.
 func translate(p *leakcheck.Prover, table *residency.Table, top *topology.Topology) (map[envoy.Node]*envoy.Resources, []leakcheck.Finding, error) {
-	nodes := map[envoy.Node]*envoy.Resources{}
+	nodes, shared := map[envoy.Node]*envoy.Resources{}, new(envoy.Memory)
 	var leaks []leakcheck.Finding
 	for _, n := range envoy.Nodes(top) {
-		res, err := envoy.Translate(envoy.Input{Table: table, Topology: top, Node: n})
+		res, err := envoy.Translate(envoy.Input{Table: table, Topology: top, Node: n, Memory: shared})
 		if err != nil {
 			return nil, nil, err
 		}

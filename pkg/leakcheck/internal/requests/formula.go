@@ -83,9 +83,9 @@ type Algebra struct {
 	residuals map[residualKey]*Formula
 	answers   map[string][]pair
 	classSets map[string][]Truth
+	exceeding map[[2]*Language]bool
 
 	restLang [dimensions]*Language // what the named atoms cover together
-	exprs    [dimensions]string    // the expressions of the atoms
 }
 
 type residualKey struct {
@@ -108,20 +108,24 @@ var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS
 func New(t *residency.Table, top *topology.Topology, own topology.Region) *Algebra {
 	a := &Algebra{
 		interned: map[string]*Formula{}, languages: map[string]*Language{},
-		residuals: map[residualKey]*Formula{}, answers: map[string][]pair{}, classSets: map[string][]Truth{},
+		residuals: map[residualKey]*Formula{}, answers: map[string][]pair{}, classSets: map[string][]Truth{}, exceeding: map[[2]*Language]bool{},
 	}
 	a.None, a.Unknown, a.Whole = a.constant(No), a.constant(Maybe), a.constant(Yes)
 	a.addAtoms(Method, append(slices.Clone(methods), tableMethods(t)...), otherMethod, regexp.QuoteMeta)
 	a.addAtoms(Host, hostNames(t, top, own), otherHost, HostRegex)
-	var regions []string
-	for _, r := range top.Regions {
-		regions = append(regions, r.Name)
-	}
-	a.addAtoms(Entry, regions, otherEntry, func(r string) string {
+	a.addAtoms(Entry, regionNames(top), otherEntry, func(r string) string {
 		return `spiffe://` + regexp.QuoteMeta(trustDomain(top)) + `/` + regexp.QuoteMeta(r) + `/.*`
 	})
 	a.addAtoms(GRPC, []string{"grpc"}, "other content", func(string) string { return `application/grpc(\+.*)?` })
 	return a
+}
+
+func regionNames(top *topology.Topology) []string {
+	var out []string
+	for _, r := range top.Regions {
+		out = append(out, r.Name)
+	}
+	return out
 }
 
 func trustDomain(top *topology.Topology) string {
@@ -172,9 +176,19 @@ func (a *Algebra) addAtoms(d Dimension, names []string, other string, expr func(
 	if len(all) == 0 {
 		all = []string{`[^\x00-\x{10FFFF}]`}
 	}
-	a.exprs[d] = strings.Join(all, "|")
-	a.restLang[d] = a.Compile(a.exprs[d], false)
+	a.restLang[d] = a.Compile(strings.Join(all, "|"), false)
 	a.Atoms[d] = append(slices.Clone(names), other)
+}
+
+// Exceeds is the function Exceeds for two languages of this algebra, worked out once.
+func (a *Algebra) Exceeds(l, other *Language) bool {
+	k := [2]*Language{l, other}
+	out, ok := a.exceeding[k]
+	if !ok {
+		out = Exceeds(l, other)
+		a.exceeding[k] = out
+	}
+	return out
 }
 
 // Compile reads a regular expression that must match the whole text, once; nil for what cannot be read.

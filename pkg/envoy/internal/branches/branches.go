@@ -1,0 +1,199 @@
+// Package branches lets Envoys share the branches of homes. What a branch holds
+// hangs on few things: the table's verdicts on the home, and where its region is
+// not among those that serve, not even on the region. A Memory names a branch by
+// all of them, so that one is made once for all Envoys that it is equal for, and
+// again for the next table only where a verdict on the home is another.
+//
+// A Memory holds the branches of the present and of the last table; it must not
+// be used concurrently.
+package branches
+
+import (
+	"encoding/binary"
+	"reflect"
+	"slices"
+
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
+	"github.com/domicile-dev/domicile/pkg/residency"
+	"github.com/domicile-dev/domicile/pkg/topology"
+)
+
+// Branch is what one home's requests go through, with the clusters and internal
+// listeners that it needs. It must not be changed.
+type Branch struct {
+	Match    *xdsmatcherv3.Matcher_OnMatch
+	Clusters map[string]*clusterv3.Cluster
+	Inner    map[string]*listenerv3.Listener
+}
+
+// Memory holds branches. The zero Memory is ready for Begin.
+type Memory struct {
+	table       *residency.Table
+	topology    *topology.Topology
+	homes       []string
+	made, older map[string]*Branch
+	issuers     map[string][]string               // by home
+	verdicts    map[string][][]residency.Decision // by home: by class route and region
+	listed      map[[2]string]bool                // service and region, where a rule names it as one of several
+}
+
+// Begin turns to a table and its places; everything else means them.
+func (m *Memory) Begin(t *residency.Table, top *topology.Topology) {
+	if m.table == t && m.topology == top {
+		return
+	}
+	older := m.made
+	if m.table == nil || !reflect.DeepEqual(m.topology, top) || !reflect.DeepEqual(m.table.Routes(), t.Routes()) {
+		older = nil
+	}
+	*m = Memory{
+		table: t, topology: top, homes: t.Homes(), older: older, made: map[string]*Branch{},
+		issuers: map[string][]string{}, verdicts: map[string][][]residency.Decision{}, listed: map[[2]string]bool{},
+	}
+	for _, i := range t.Issuers() {
+		for _, home := range i.Homes {
+			m.issuers[home] = append(m.issuers[home], i.Issuer)
+		}
+	}
+	for i, r := range t.Routes() {
+		m.list(r.Service, r.Serve)
+		for _, home := range m.homes {
+			if rule := t.DecideRoute(i, residency.Query{Home: home}).Rule; rule != nil {
+				m.list(r.Service, rule.Serve)
+			}
+		}
+	}
+}
+
+func (m *Memory) list(service string, serve []string) {
+	if len(serve) > 1 {
+		for _, region := range serve {
+			m.listed[[2]string{service, region}] = true
+		}
+	}
+}
+
+// Homes are the table's.
+func (m *Memory) Homes() []string { return m.homes }
+
+// Issuers may name the home, in the table's order.
+func (m *Memory) Issuers(home string) []string { return m.issuers[home] }
+
+// Listed tells whether some rule serves the service from the region as one of several.
+func (m *Memory) Listed(service, region string) bool { return m.listed[[2]string{service, region}] }
+
+// Verdicts are those of one class route on a home, by entry, in the order of the
+// topology's regions.
+func (m *Memory) Verdicts(home string, route int) []residency.Decision {
+	of := m.verdicts[home]
+	if of == nil {
+		of = make([][]residency.Decision, len(m.table.Routes()))
+		m.verdicts[home] = of
+	}
+	if of[route] == nil {
+		of[route] = make([]residency.Decision, len(m.topology.Regions))
+		for i, region := range m.topology.Regions {
+			of[route][i] = m.table.DecideRoute(route, residency.Query{Home: home, Entry: region.Name})
+		}
+	}
+	return of[route]
+}
+
+// Share returns the branch of a home in one region, for its users or for its
+// peers, and makes it only where no equal one was made.
+func (m *Memory) Share(home string, region topology.Region, peer bool, build func() (*Branch, error)) (*Branch, error) {
+	key := m.users
+	if peer {
+		key = m.peers
+	}
+	k := string(key(home, region.Name))
+	b := m.made[k]
+	if b == nil {
+		b = m.older[k]
+	}
+	if b == nil {
+		var err error
+		if b, err = build(); err != nil {
+			return nil, err
+		}
+	}
+	m.made[k] = b
+	return b, nil
+}
+
+// start begins a name: the role, the home and who may name it, and the table's
+// digest where a route tells it.
+func (m *Memory) start(role byte, home string) []byte {
+	b := texts(text([]byte{role}, home), m.issuers[home])
+	for _, r := range m.table.Routes() {
+		if r.Subject == residency.SubjectUser {
+			return text(b, m.table.Digest())
+		}
+	}
+	return b
+}
+
+// users names the branch for those who enter in the region.
+func (m *Memory) users(home, region string) []byte {
+	b, near := m.start('u', home), false
+	for i := range m.table.Routes() {
+		d := m.table.DecideRoute(i, residency.Query{Home: home, Entry: region})
+		b = verdict(b, d)
+		b = texts(b, d.Serve)
+		// With several regions a response tells this one's name.
+		near = near || len(d.Serve) > 1 || slices.Contains(d.Serve, region)
+	}
+	if near {
+		b = text(b, region)
+	}
+	return b
+}
+
+// peers names the branch for those who entered elsewhere.
+func (m *Memory) peers(home, region string) []byte {
+	b, near := m.start('p', home), false
+	own := slices.IndexFunc(m.topology.Regions, func(r topology.Region) bool { return r.Name == region })
+	for i := range m.table.Routes() {
+		all := m.Verdicts(home, i)
+		b = verdict(b, all[own])
+		for n, d := range all {
+			if d.Allowed() && slices.Contains(d.Serve, region) {
+				b, near = verdict(number(b, n), d), true
+			}
+		}
+		b = number(b, -1)
+	}
+	if near {
+		b = text(b, region)
+	}
+	return b
+}
+
+func verdict(b []byte, d residency.Decision) []byte {
+	flags, age := 0, -1
+	if d.Allowed() {
+		flags |= 1
+	}
+	if d.Passes() {
+		flags |= 2
+	}
+	if d.Rule != nil {
+		age = int(d.Rule.MaxAge)
+	}
+	return number(text(number(b, flags), string(d.Reason)), age)
+}
+
+func number(b []byte, n int) []byte { return binary.AppendVarint(b, int64(n)) }
+
+func text(b []byte, s string) []byte { return append(number(b, len(s)), s...) }
+
+func texts(b []byte, list []string) []byte {
+	b = number(b, len(list))
+	for _, s := range list {
+		b = text(b, s)
+	}
+	return b
+}
