@@ -85,6 +85,9 @@ func (r *run) run(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return session.Usage(cmd, "- stands alone: its layout goes to standard output")
 			}
+			if r.Output != "text" {
+				return session.Usage(cmd, "--output %s goes with files, not with -", r.Output)
+			}
 			return r.stdin(cmd.InOrStdin())
 		}
 		if err := r.path(arg); err != nil {

@@ -37,7 +37,7 @@ var byteOrderMark = []byte("\uFEFF")
 // is no map stays as it is. An error is a bug.
 func (f *Formatter) Source(file string, src []byte) (out []byte, problems []policy.Problem, err error) {
 	bare := bytes.TrimPrefix(src, byteOrderMark)
-	if !bytes.HasSuffix(bare, []byte("\n")) {
+	if !bytes.HasSuffix(bare, []byte("\n")) && !bytes.HasSuffix(bare, []byte("\r")) {
 		// Block text that ends the file gets a line break; no reader of texts sees it.
 		bare = append(bytes.Clone(bare), '\n')
 	}
