@@ -17,6 +17,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
@@ -117,7 +118,12 @@ func differ(a, b *yamlpos.Node, of *shape.Shape) *yamlpos.Node {
 		return &yamlpos.Node{Line: 1}
 	}
 	quoted := a.Kind == yamlpos.Plain && b.Kind == yamlpos.Quoted && needsQuotes(a, of)
-	if a.Kind != b.Kind && !quoted || a.Value != b.Value || len(a.Fields) != len(b.Fields) || len(a.Items) != len(b.Items) {
+	same := a.Value == b.Value
+	if a.Kind == yamlpos.Plain && !quoted {
+		// The YAML library gives plain text that ends a file the empty lines after it.
+		same = strings.TrimRight(a.Value, "\n") == strings.TrimRight(b.Value, "\n")
+	}
+	if a.Kind != b.Kind && !quoted || !same || len(a.Fields) != len(b.Fields) || len(a.Items) != len(b.Items) {
 		return a
 	}
 	for i, x := range a.Items {
