@@ -30,7 +30,13 @@ const (
 	authorMost     = 256     // bytes
 	messageMost    = 4 << 10 // bytes
 	waitMost       = 30 * time.Second
-	uploadsAtOnce  = 4 // bodies held in memory at a time
+	// writeMost is after which no answer can be given any more, checkMost after which
+	// a change is given up, its upload counted: whoever asked must hear of it, also
+	// where the longest wait follows.
+	writeMost = 2 * time.Minute
+	checkMost = writeMost - waitMost - 15*time.Second
+
+	uploadsAtOnce = 4 // bodies held in memory at a time
 )
 
 // Control is what the handlers ask of the control plane; *control.Controller is
@@ -214,6 +220,8 @@ func (s *server) bundle(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) apply(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), checkMost)
+	defer cancel()
 	by, err := author(r)
 	if err != nil {
 		return err
@@ -244,7 +252,7 @@ func (s *server) apply(w http.ResponseWriter, r *http.Request) error {
 		}
 		return badRequest("the body ended early", "send it again")
 	}
-	out, err := s.Control.Apply(r.Context(), ch)
+	out, err := s.Control.Apply(ctx, ch)
 	if err != nil {
 		return err
 	}
@@ -264,7 +272,9 @@ func (s *server) rollback(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.Control.Rollback(r.Context(), to, by)
+	ctx, cancel := context.WithTimeout(r.Context(), checkMost)
+	defer cancel()
+	out, err := s.Control.Rollback(ctx, to, by)
 	if err != nil {
 		return err
 	}

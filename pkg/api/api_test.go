@@ -43,26 +43,36 @@ type plane struct {
 	by       control.By
 	awaited  uint64
 	deadline time.Duration
+	checking time.Duration // how long the newest change may take
 }
 
 func (p *plane) Status() control.Status { return p.status }
 func (p *plane) Ready() bool            { return p.ready }
 
-func (p *plane) Apply(_ context.Context, c control.Change) (control.Outcome, error) {
+func (p *plane) Apply(ctx context.Context, c control.Change) (control.Outcome, error) {
+	p.checking = left(ctx)
 	p.changes = append(p.changes, c)
 	return control.Outcome{Record: store.Record{Sequence: 7, Bundle: bundle.Digest(c.Archive), Author: c.Author}}, p.err
 }
 
-func (p *plane) Rollback(_ context.Context, to uint64, by control.By) (control.Outcome, error) {
+func (p *plane) Rollback(ctx context.Context, to uint64, by control.By) (control.Outcome, error) {
+	p.checking = left(ctx)
 	p.back, p.by = append(p.back, to), by
 	return control.Outcome{Record: store.Record{Sequence: 8, RollbackOf: to}}, p.err
 }
 
+// left is how long a context still has; 0 means for ever.
+func left(ctx context.Context) time.Duration {
+	d, ok := ctx.Deadline()
+	if !ok {
+		return 0
+	}
+	return time.Until(d)
+}
+
 func (p *plane) Await(ctx context.Context, sequence uint64) control.Spread {
 	p.awaited = sequence
-	if d, ok := ctx.Deadline(); ok {
-		p.deadline = time.Until(d)
-	}
+	p.deadline = left(ctx)
 	return control.Spread{Synced: 3, Pending: 1}
 }
 
@@ -199,6 +209,17 @@ func TestRollbackPassesOnWhatWasSent(t *testing.T) {
 	}
 }
 
+// A check that takes longer than an answer can be given helps nobody.
+func TestAChangeIsGivenUpWhileItCanStillBeTold(t *testing.T) {
+	for _, path := range []string{"/v1/apply", "/v1/rollback"} {
+		p := &plane{}
+		answer(admin(p), request("POST", path, []byte("x"), nil))
+		if p.checking <= 0 || p.checking+waitMost >= writeMost {
+			t.Errorf("%s: the check may take %v, then the wait %v; no answer after %v", path, p.checking, waitMost, writeMost)
+		}
+	}
+}
+
 func TestErrorsHaveOneOutwardForm(t *testing.T) {
 	rejected := &control.Rejected{
 		Problems: []policy.Problem{{Pos: policy.Pos{File: "deployment.yaml", Line: 4, Column: 9}, Code: "DP1002", Severity: policy.Error, Message: lang.Same("unknown field")}},
@@ -213,6 +234,7 @@ func TestErrorsHaveOneOutwardForm(t *testing.T) {
 		"stale":       {store.Stale(3, store.Record{Sequence: 4}), 409, false},
 		"unavailable": {fmt.Errorf("publish: %w", store.ErrUnavailable), 503, true},
 		"too late":    {context.DeadlineExceeded, 503, true},
+		"unchecked":   {fmt.Errorf("%w: %w", control.ErrUnchecked, context.Canceled), 503, true},
 		"no bundle":   {fmt.Errorf("%w: %w", control.ErrBundle, bundle.ErrDigest), 400, false},
 		"nothing":     {control.ErrNothingBefore, 404, false},
 		"not found":   {store.ErrNotFound, 404, false},

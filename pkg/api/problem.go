@@ -81,6 +81,11 @@ func problemOf(err error) *Problem {
 			Title: "the policy store holds corrupt data", Status: http.StatusInternalServerError, Detail: err.Error(),
 			Fix: "apply the bundle again, or restore the store",
 		}
+	case errors.Is(err, control.ErrUnchecked):
+		return &Problem{
+			Title: "the policy was not checked in time", Status: http.StatusServiceUnavailable, Detail: err.Error(),
+			Fix: "nothing was changed; try again when domicile-control has less to do, or make the policy smaller", retryAfter: 5,
+		}
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &Problem{
 			Title: "the policy store does not answer", Status: http.StatusServiceUnavailable, Detail: err.Error(),

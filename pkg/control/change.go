@@ -18,8 +18,8 @@ import (
 const (
 	// storeTime bounds a question to the store, and all that a change asks before
 	// its check together. With publishTime it makes 4 s, so that an unavailable
-	// store is reported within 5 s. The check's own time is not bounded: a large
-	// policy on a slow machine must still be accepted.
+	// store is reported within 5 s. The check's own time is bounded by the caller's
+	// context alone: a large policy on a slow machine must still be accepted.
 	storeTime = 2 * time.Second
 	// publishTime bounds the write of a change.
 	publishTime = 2 * time.Second
@@ -31,6 +31,9 @@ var (
 	ErrBundle = errors.New("not a bundle")
 	// ErrNothingBefore means that there is no older policy to go back to.
 	ErrNothingBefore = errors.New("no such older policy")
+	// ErrUnchecked means that whoever asked went away, or ran out of time, before
+	// the check was done. Nothing was found, and nothing changed.
+	ErrUnchecked = errors.New("the check of the policy was given up")
 )
 
 // By says who changes the policy and why.
@@ -89,7 +92,7 @@ func (r *Rejected) Error() string {
 }
 
 // Apply checks a bundle as strictly as the offline commands do, policy tests
-// included, and makes it the head. Errors: ErrBundle, *Rejected, *Unapproved, ErrBrake, store.ErrStale
+// included, and makes it the head. Errors: ErrBundle, *Rejected, *Unapproved, ErrUnchecked, ErrBrake, store.ErrStale
 // (look at the new head and try again) and store.ErrUnavailable (try again
 // later; applying the same bundle twice is safe, see Outcome.Unchanged). A
 // change that fails with an error other than ErrUnavailable changed nothing.
@@ -164,11 +167,11 @@ func (c *Controller) change(ctx, asking context.Context, head store.Record, b *b
 		return Outcome{Record: head, Unchanged: true}, nil
 	}
 	r.At = c.now().UTC().Truncate(time.Millisecond)
-	before, err := c.governing(asking, head, r.At)
+	before, err := c.governing(ctx, asking, head, r.At)
 	if err != nil {
 		return Outcome{}, err
 	}
-	if b, err = c.carried(b, before, lift); err != nil {
+	if b, err = c.carried(ctx, b, before, lift); err != nil {
 		return Outcome{}, err
 	}
 	if head.Sequence != 0 && head.Bundle == b.Digest() {
@@ -181,7 +184,10 @@ func (c *Controller) change(ctx, asking context.Context, head store.Record, b *b
 		return Outcome{}, fmt.Errorf("wait for other changes: %w", ctx.Err())
 	}
 	// A date that has passed, or a test, must not stand in the way of the brake.
-	p, why := c.compile(b, r.At, !r.Denial)
+	p, why := c.compile(ctx, b, r.At, !r.Denial)
+	if why != nil && ctx.Err() != nil {
+		return Outcome{}, fmt.Errorf("%w: %w", ErrUnchecked, ctx.Err())
+	}
 	if why != nil {
 		return Outcome{}, &Rejected{Problems: why.Problems, Leaks: why.Leaks, Tests: why.tests, Cause: why.Error}
 	}

@@ -391,10 +391,10 @@ func TestBundlesAndHistoryComeFromTheStore(t *testing.T) {
 
 func TestAPolicyIsCompiledOnceUntilItLapses(t *testing.T) {
 	var builds, last atomic.Int64
-	build := func(b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
+	build := func(ctx context.Context, b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
 		builds.Add(1)
 		last.Store(time.Now().UnixNano())
-		return buildText(b, at, strict)
+		return buildText(ctx, b, at, strict)
 	}
 	runWith(t, build, func(t *testing.T, s *stand) {
 		boundary := s.now().Add(time.Hour).Truncate(time.Second)
@@ -432,8 +432,8 @@ func TestAPolicyIsCompiledOnceUntilItLapses(t *testing.T) {
 
 func TestStepsAreMadeBeforeTheChangeIsAnnounced(t *testing.T) {
 	steps := map[string]int{} // only the change's goroutine, the test's, makes them
-	build := func(b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
-		p, why := buildText(b, at, strict)
+	build := func(ctx context.Context, b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
+		p, why := buildText(ctx, b, at, strict)
 		if p != nil {
 			p.step = once(8, func(g xds.Group, meet *residency.Table) (*xds.Snapshot, error) {
 				steps[g.Region]++

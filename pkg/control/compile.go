@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -37,15 +38,22 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 	var mu sync.Mutex
 	var last *release.Release
 	var made *compiled
-	return func(b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
+	var read shelf
+	return func(ctx context.Context, b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
 		mu.Lock()
 		before, same := last, made
 		mu.Unlock()
 		prover := provers.Get().(*leakcheck.Prover)
 		defer provers.Put(prover)
+		trees := read.take()
+		defer read.put(trees)
 		in := release.Of(b)
-		in.At, in.Overlay, in.Strict, in.Last, in.Prover = at, overlay, strict, before, prover
+		in.At, in.Overlay, in.Strict, in.Last, in.Prover, in.Trees = at, overlay, strict, before, prover, trees
+		in.Stop = func() bool { return ctx.Err() != nil }
 		r := release.Build(in)
+		if r.Stopped {
+			return nil, &Refusal{Error: fmt.Sprintf("compile bundle: given up: %v", ctx.Err())}
+		}
 		if !r.Publishable() {
 			return nil, &Refusal{Problems: r.Problems, Leaks: r.Leaks}
 		}
@@ -79,6 +87,33 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 // provers remember what earlier leak checks worked out; one serves one check at
 // a time.
 var provers = sync.Pool{New: func() any { return new(leakcheck.Prover) }}
+
+// shelf holds what reading remembers, for one run each. A pool would lose it to
+// the garbage collector between two changes. It is safe for concurrent use.
+type shelf struct {
+	mu   sync.Mutex
+	free []*policy.Trees
+}
+
+// take returns what was put back last, which is nearest to what comes next.
+func (s *shelf) take() *policy.Trees {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.free); n > 0 {
+		t := s.free[n-1]
+		s.free = s.free[:n-1]
+		return t
+	}
+	return new(policy.Trees)
+}
+
+func (s *shelf) put(t *policy.Trees) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.free) < changesAtOnce {
+		s.free = append(s.free, t)
+	}
+}
 
 type stepFunc func(xds.Group, *residency.Table) (*xds.Snapshot, error)
 

@@ -55,8 +55,9 @@ type Controller struct {
 
 // buildFunc compiles and checks a bundle for an instant. A result
 // with errors or leaks is a Refusal and nothing else. Strict refuses transfers
-// that have lapsed already and runs the policy tests.
-type buildFunc func(b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal)
+// that have lapsed already and runs the policy tests. Where ctx ends the work is
+// given up; the Refusal then says nothing of the bundle.
+type buildFunc func(ctx context.Context, b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal)
 
 // changesAtOnce bounds how many bundles of operators are checked at once: the
 // loop must get its share of the machine.
@@ -131,12 +132,13 @@ func (c *Controller) open(ctx context.Context, digest string) (*bundle.Bundle, e
 }
 
 // compile returns what b says at an instant, from memory where that cannot have
-// changed. Strict is for new work, see buildFunc.
-func (c *Controller) compile(b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
+// changed. Strict is for new work, see buildFunc. A Refusal counts only where ctx
+// has not ended.
+func (c *Controller) compile(ctx context.Context, b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
 	if p := c.recent.get(b.Digest(), at, strict); p != nil {
 		return p, nil
 	}
-	p, why := c.measure(b, at, strict)
+	p, why := c.measure(ctx, b, at, strict)
 	if why == nil {
 		c.recent.put(b.Digest(), at, strict, p)
 	}
@@ -145,7 +147,7 @@ func (c *Controller) compile(b *bundle.Bundle, at time.Time, strict bool) (*comp
 
 // measure runs build, and turns a panic in it into a refusal: a bundle that
 // trips a bug must not take the control plane down on every restart.
-func (c *Controller) measure(b *bundle.Bundle, at time.Time, strict bool) (p *compiled, why *Refusal) {
+func (c *Controller) measure(ctx context.Context, b *bundle.Bundle, at time.Time, strict bool) (p *compiled, why *Refusal) {
 	start := time.Now()
 	defer func() {
 		c.metrics.compile.Observe(time.Since(start).Seconds())
@@ -154,5 +156,5 @@ func (c *Controller) measure(b *bundle.Bundle, at time.Time, strict bool) (p *co
 			p, why = nil, &Refusal{Error: fmt.Sprintf("compile bundle: internal error: %v", v)}
 		}
 	}()
-	return c.build(b, at, strict)
+	return c.build(ctx, b, at, strict)
 }

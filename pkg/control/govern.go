@@ -142,7 +142,8 @@ func actionOf(r store.Record) approval.Action {
 // governing compiles what a record put in force, to judge its successor by it;
 // nil for the zero record. A bundle that no longer compiles still says who may
 // replace it: then everything that its successor allows counts as loosened.
-func (c *Controller) governing(ctx context.Context, r store.Record, at time.Time) (*compiled, error) {
+// Asking bounds what is read from the store, ctx the compiling.
+func (c *Controller) governing(ctx, asking context.Context, r store.Record, at time.Time) (*compiled, error) {
 	if r.Sequence == 0 {
 		return nil, nil
 	}
@@ -151,12 +152,15 @@ func (c *Controller) governing(ctx context.Context, r store.Record, at time.Time
 		b = now.bundle
 	} else {
 		var err error
-		if b, err = c.open(ctx, r.Bundle); err != nil {
+		if b, err = c.open(asking, r.Bundle); err != nil {
 			return nil, err
 		}
 	}
-	if p, _ := c.compile(b, at, false); p != nil {
+	if p, _ := c.compile(ctx, b, at, false); p != nil {
 		return p, nil
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnchecked, ctx.Err())
 	}
 	in := release.Of(b)
 	in.At, in.TableOnly = at, true
@@ -170,13 +174,18 @@ func (c *Controller) governing(ctx context.Context, r store.Record, at time.Time
 // carried adds to b the denials in force that it lacks: the emergency brake holds
 // until somebody lifts it. Where changes are signed the bundle is left as it is:
 // to lift a denial is to loosen, and whoever signed it had to be allowed to.
-func (c *Controller) carried(b *bundle.Bundle, before *compiled, lift bool) (*bundle.Bundle, error) {
+func (c *Controller) carried(ctx context.Context, b *bundle.Bundle, before *compiled, lift bool) (*bundle.Bundle, error) {
 	if before == nil || lift || !unsigned(before.deployment) || len(before.denials) == 0 {
 		return b, nil
 	}
 	in := release.Of(b)
 	in.TableOnly = true
-	set := release.Build(in).Set
+	in.Stop = func() bool { return ctx.Err() != nil }
+	read := release.Build(in)
+	if read.Stopped {
+		return nil, fmt.Errorf("%w: %w", ErrUnchecked, ctx.Err())
+	}
+	set := read.Set
 	if set == nil {
 		return b, nil
 	}
@@ -255,11 +264,13 @@ func (c *Controller) deployment(ctx context.Context, r store.Record) (*policy.De
 }
 
 func (c *Controller) verifyStep(ctx context.Context, a, b store.Record) error {
-	before, err := c.governing(ctx, a, b.At)
+	// The time of a fetch is for asking the store: a large policy takes longer.
+	whole := context.WithoutCancel(ctx)
+	before, err := c.governing(whole, ctx, a, b.At)
 	if err != nil {
 		return err
 	}
-	after, err := c.governing(ctx, b, b.At)
+	after, err := c.governing(whole, ctx, b, b.At)
 	if err != nil {
 		return err
 	}

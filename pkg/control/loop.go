@@ -109,7 +109,7 @@ func (c *Controller) Run(ctx context.Context) error {
 				l.watchAt = l.later()
 			}
 		case f := <-l.fetched:
-			l.onBundle(f)
+			l.onBundle(ctx, f)
 		case <-l.wake.C:
 			l.onWake(ctx)
 		}
@@ -204,7 +204,7 @@ func (l *loop) fetch(ctx context.Context) {
 }
 
 // onBundle compiles and publishes what a fetch brought.
-func (l *loop) onBundle(f fetched) {
+func (l *loop) onBundle(ctx context.Context, f fetched) {
 	if f.try != l.try {
 		return
 	}
@@ -219,7 +219,10 @@ func (l *loop) onBundle(f fetched) {
 		l.log.Warn("a policy was applied in the future: this clock or the publisher's is wrong", "sequence", f.record.Sequence, "ahead", ahead)
 	}
 	at := l.instant()
-	p, why := l.compile(f.bundle, at, false)
+	p, why := l.compile(ctx, f.bundle, at, false)
+	if why != nil && ctx.Err() != nil {
+		return // shutdown
+	}
 	if why != nil {
 		l.refuse(f.record, *why)
 		return
@@ -245,10 +248,10 @@ func (l *loop) onWake(ctx context.Context) {
 	}
 	switch {
 	case l.due(l.lapseAt):
-		l.onLapse()
+		l.onLapse(ctx)
 	case l.due(l.readyAt):
 		l.readyAt = time.Time{}
-		if p, _ := l.compile(l.good.bundle, l.lapseAt, false); p != nil { // if not, onLapse will say why
+		if p, _ := l.compile(ctx, l.good.bundle, l.lapseAt, false); p != nil { // if not, onLapse will say why
 			l.warm(p)
 		}
 	}
@@ -264,9 +267,12 @@ func (l *loop) lapsesAt(t time.Time) {
 func (l *loop) due(t time.Time) bool { return !t.IsZero() && !l.now().Before(t) }
 
 // onLapse compiles the bundle in force for the present instant.
-func (l *loop) onLapse() {
+func (l *loop) onLapse(ctx context.Context) {
 	at := l.instant()
-	p, why := l.compile(l.good.bundle, at, false)
+	p, why := l.compile(ctx, l.good.bundle, at, false)
+	if why != nil && ctx.Err() != nil {
+		return // shutdown
+	}
 	if why != nil {
 		// Nothing better is known than what is in force; say so, and try again.
 		l.lapseAt = l.now().Add(retryMost)

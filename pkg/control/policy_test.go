@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,7 +39,7 @@ func bundleOf(t testing.TB, lines ...string) *bundle.Bundle {
 	return b
 }
 
-func buildText(b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
+func buildText(_ context.Context, b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
 	text, err := fs.ReadFile(b.FS(), "policy.txt")
 	if err != nil {
 		return nil, &Refusal{Error: err.Error()}
@@ -113,7 +114,7 @@ func snapshotOf(t *residency.Table) *xds.Snapshot {
 
 func tableOf(t testing.TB, at time.Time, lines ...string) *residency.Table {
 	t.Helper()
-	p, why := buildText(bundleOf(t, lines...), at, false)
+	p, why := buildText(t.Context(), bundleOf(t, lines...), at, false)
 	if why != nil {
 		t.Fatal(why)
 	}
@@ -127,7 +128,7 @@ func TestPolicyTextIsRead(t *testing.T) {
 	if d := table.Decide(residency.Query{Home: "SA", Class: "message", Entry: "eu"}); d.Region != "sa" {
 		t.Errorf("SA: %+v", d)
 	}
-	if _, why := buildText(bundleOf(t, "error no"), time.Unix(0, 0), false); why == nil || len(why.Problems) != 1 {
+	if _, why := buildText(t.Context(), bundleOf(t, "error no"), time.Unix(0, 0), false); why == nil || len(why.Problems) != 1 {
 		t.Errorf("error: %v", fmt.Sprint(why))
 	}
 }

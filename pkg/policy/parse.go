@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"io"
@@ -50,7 +49,11 @@ var kinds = []string{kindLaw, kindGroups, kindDeployment, kindJurisdiction, kind
 // must not be used when HasErrors(problems). Problems are sorted by file, line
 // and column; a file that cannot be read is a problem too.
 func Parse(fsys, shipped fs.FS) (set *Set, problems []Problem) {
-	p := newParser(fsys)
+	set, problems, _ = Reading{}.Parse(fsys, shipped)
+	return set, problems
+}
+
+func (p *parser) run(shipped fs.FS) (set *Set, problems []Problem) {
 	defer func() {
 		if r := recover(); r != nil {
 			p.add(Problem{
@@ -64,7 +67,9 @@ func Parse(fsys, shipped fs.FS) (set *Set, problems []Problem) {
 	p.load(shipped)
 	p.learn()
 	for _, d := range p.docs {
-		p.current = d.file
+		if p.current = d.file; p.ended() {
+			return p.set, nil
+		}
 		p.read(d)
 	}
 	p.current = ""
@@ -97,6 +102,16 @@ type parser struct {
 	uses    []classUse          // classes named outside the deployment
 	homes   map[string]Pos      // where a jurisdiction was defined
 	userDir string              // the directory's file
+
+	trees   *Trees
+	stop    func() bool // nil: never
+	stopped bool
+}
+
+// ended asks whether to go on.
+func (p *parser) ended() bool {
+	p.stopped = p.stopped || p.stop != nil && p.stop()
+	return p.stopped
 }
 
 func newParser(fsys fs.FS) *parser {
@@ -311,7 +326,9 @@ func readFile(fsys fs.FS, name string) (src []byte, size int64, err error) {
 
 func (p *parser) open(fsys fs.FS, name, kind string, shipped bool) {
 	d := document{file: p.place(name, shipped), kind: kind, shipped: shipped}
-	p.current = d.file
+	if p.current = d.file; p.ended() {
+		return
+	}
 	src, ok := p.slurp(fsys, name, d.file, top(d.file))
 	if !ok {
 		return
@@ -319,7 +336,7 @@ func (p *parser) open(fsys fs.FS, name, kind string, shipped bool) {
 	if d.src = src; !shipped {
 		p.set.Files[name] = src
 	}
-	root, faults := p.tree(src)
+	root, faults := p.trees.parse(src)
 	for _, f := range faults {
 		p.fault(d.file, f)
 	}
@@ -331,16 +348,6 @@ func (p *parser) open(fsys fs.FS, name, kind string, shipped bool) {
 		return
 	}
 	p.docs = append(p.docs, d)
-}
-
-// tree takes a file apart; a copy of a shipped one has been already.
-func (p *parser) tree(src []byte) (*yamlpos.Node, []yamlpos.Fault) {
-	for _, d := range p.docs {
-		if d.shipped && bytes.Equal(d.src, src) {
-			return d.root, nil
-		}
-	}
-	return yamlpos.Parse(src)
 }
 
 // learn collects what other files may refer to, before any is read.

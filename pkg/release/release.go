@@ -8,6 +8,7 @@
 package release
 
 import (
+	"errors"
 	"io/fs"
 	"reflect"
 	"slices"
@@ -41,6 +42,12 @@ type Input struct {
 	// Prover remembers what earlier leak checks worked out; nil for none. It must
 	// not be in use elsewhere.
 	Prover *leakcheck.Prover
+	// Trees remembers the files of the run before, so that those that did not change
+	// are not taken apart again; nil for none. It must not be in use elsewhere.
+	Trees *policy.Trees
+	// Stop is asked between files and between nodes; where it is true, the work is
+	// given up, and it must stay true. Nil means never.
+	Stop func() bool
 	// Strict makes a lapsed transfer an error, as for new work. Recompiling what
 	// is in force is never blocked by a date.
 	Strict bool
@@ -64,6 +71,9 @@ type Release struct {
 	Nodes map[envoy.Node]*envoy.Resources
 	// Unchanged tells that Nodes are those of Input.Last.
 	Unchanged bool
+	// Stopped tells that Input.Stop ended the work: nothing is known of the policy,
+	// neither that it is good nor that it is bad. Set is empty or without errors.
+	Stopped bool
 }
 
 // Publishable tells whether nothing stands against publishing.
@@ -74,8 +84,11 @@ func Build(in Input) *Release {
 	if in.Library == nil {
 		in.Library = policies.Shipped()
 	}
-	set, problems := policy.Parse(in.FS, in.Library)
+	set, problems, done := policy.Reading{Trees: in.Trees, Stop: in.Stop}.Parse(in.FS, in.Library)
 	r := &Release{Set: set, Problems: problems}
+	if !done || in.stopped() {
+		return &Release{Set: set, Stopped: true}
+	}
 	if policy.HasErrors(problems) {
 		r.suppress(in.At)
 		return r
@@ -101,7 +114,10 @@ func Build(in Input) *Release {
 	if in.Prover == nil {
 		in.Prover = new(leakcheck.Prover)
 	}
-	nodes, leaks, err := translate(in.Prover, result.Table, result.Topology)
+	nodes, leaks, err := translate(in, result.Table, result.Topology)
+	if errors.Is(err, errStopped) {
+		return &Release{Set: set, Stopped: true}
+	}
 	if err != nil {
 		r.Problems = append(r.Problems, internal(err))
 		return r
@@ -123,17 +139,28 @@ func (r *Release) suppress(at time.Time) {
 	r.Problems, r.Suppressed = suppress.Apply(r.Set.Files, codes, at, r.Problems)
 }
 
+// errStopped means that Input.Stop ended the work.
+var errStopped = errors.New("stopped")
+
+func (in Input) stopped() bool { return in.Stop != nil && in.Stop() }
+
 // translate makes the configuration of every node and checks each for leaks.
-func translate(p *leakcheck.Prover, table *residency.Table, top *topology.Topology) (map[envoy.Node]*envoy.Resources, []leakcheck.Finding, error) {
+func translate(in Input, table *residency.Table, top *topology.Topology) (map[envoy.Node]*envoy.Resources, []leakcheck.Finding, error) {
 	nodes, shared := map[envoy.Node]*envoy.Resources{}, new(envoy.Memory)
 	var leaks []leakcheck.Finding
 	for _, n := range envoy.Nodes(top) {
+		if in.stopped() {
+			return nil, nil, errStopped
+		}
 		res, err := envoy.Translate(envoy.Input{Table: table, Topology: top, Node: n, Memory: shared})
 		if err != nil {
 			return nil, nil, err
 		}
 		nodes[n] = res
-		leaks = append(leaks, Prove(p, res, table, top, n.Region)...)
+		leaks = append(leaks, Prove(in.Prover, res, table, top, n.Region)...)
+	}
+	if in.stopped() {
+		return nil, nil, errStopped
 	}
 	return nodes, leaks, nil
 }
