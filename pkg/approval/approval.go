@@ -30,6 +30,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -109,6 +110,9 @@ func decode(payload []byte) (Statement, error) {
 	d.DisallowUnknownFields() // what is not understood was not approved
 	if err := d.Decode(&t); err != nil {
 		return Statement{}, fmt.Errorf("read statement: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return Statement{}, errors.New("read statement: something follows it")
 	}
 	if t.Type != statementType || t.PredicateType != predicateType || len(t.Subject) != 1 || len(t.Subject[0].Digest) != 1 {
 		return Statement{}, errors.New("read statement: it is not about a change of policy")
@@ -292,7 +296,10 @@ func open(envelope []byte) (*dsse.Envelope, Statement, error) {
 	if err := d.Decode(e); err != nil {
 		return nil, Statement{}, fmt.Errorf("read approvals: not a DSSE envelope: %w", err)
 	}
-	if d.More() || e.PayloadType != payloadType || len(e.Signatures) > MaxSignatures {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, Statement{}, errors.New("read approvals: something follows the envelope")
+	}
+	if e.PayloadType != payloadType || len(e.Signatures) > MaxSignatures {
 		return nil, Statement{}, errors.New("read approvals: not an envelope of approvals")
 	}
 	payload, err := e.DecodeB64Payload()

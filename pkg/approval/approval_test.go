@@ -142,7 +142,7 @@ func TestT18SpoiledEnvelopes(t *testing.T) {
 		}
 		harmless(good[:i])
 	}
-	for _, more := range []string{"x", "{}", "\x00"} {
+	for _, more := range []string{"x", "{}", "}trailing", "]", "\x00"} {
 		if _, who, err := Verify(t.Context(), append(bytes.Clone(good), more...), signers); err == nil && len(who) > 0 {
 			t.Errorf("something follows: %q", more)
 		}
@@ -184,19 +184,21 @@ func TestNeededAndMissing(t *testing.T) {
 		by      []Approval
 		missing int
 	}{
-		"no signers":               {&policy.Deployment{Approvals: d.Approvals}, Apply, true, nil, 0},
-		"nobody signed":            {d, Apply, false, nil, 1},
-		"the author":               {d, Apply, false, []Approval{by("author")}, 0},
-		"the author alone":         {d, Apply, true, []Approval{by("author")}, 1},
-		"two":                      {d, Apply, true, []Approval{by("author"), by("compliance")}, 0},
-		"one with both roles":      {d, Apply, true, []Approval{by("author", "compliance")}, 1},
-		"both have both":           {d, Rollback, true, []Approval{by("author", "compliance"), by("author", "compliance")}, 0},
-		"needs a swap":             {d, Apply, true, []Approval{by("author", "compliance"), by("author")}, 0},
-		"brake":                    {d, Deny, false, []Approval{by("oncall")}, 0},
-		"brake by another":         {d, Deny, false, []Approval{by("compliance")}, 0},
-		"brake by the author":      {d, Deny, false, []Approval{by("author")}, 1},
-		"brake that loosens":       {d, Deny, true, []Approval{by("oncall")}, 2},
-		"a role that is not asked": {d, Apply, false, []Approval{by("oncall")}, 1},
+		"no signers":                      {&policy.Deployment{Approvals: d.Approvals}, Apply, true, nil, 0},
+		"signers, and no roles asked for": {&policy.Deployment{Signers: []policy.Signer{{Name: "kim", Roles: []string{"author"}}}}, Apply, true, nil, 1},
+		"any of them":                     {&policy.Deployment{Signers: []policy.Signer{{Name: "kim", Roles: []string{"author"}}}}, Apply, true, []Approval{by("author")}, 0},
+		"nobody signed":                   {d, Apply, false, nil, 1},
+		"the author":                      {d, Apply, false, []Approval{by("author")}, 0},
+		"the author alone":                {d, Apply, true, []Approval{by("author")}, 1},
+		"two":                             {d, Apply, true, []Approval{by("author"), by("compliance")}, 0},
+		"one with both roles":             {d, Apply, true, []Approval{by("author", "compliance")}, 1},
+		"both have both":                  {d, Rollback, true, []Approval{by("author", "compliance"), by("author", "compliance")}, 0},
+		"needs a swap":                    {d, Apply, true, []Approval{by("author", "compliance"), by("author")}, 0},
+		"brake":                           {d, Deny, false, []Approval{by("oncall")}, 0},
+		"brake by another":                {d, Deny, false, []Approval{by("compliance")}, 0},
+		"brake by the author":             {d, Deny, false, []Approval{by("author")}, 1},
+		"brake that loosens":              {d, Deny, true, []Approval{by("oncall")}, 2},
+		"a role that is not asked":        {d, Apply, false, []Approval{by("oncall")}, 1},
 	} {
 		if got := Missing(Needed(c.d, c.action, c.loosens), c.by); len(got) != c.missing {
 			t.Errorf("%s: missing %v", name, got)

@@ -11,7 +11,8 @@ import (
 // Needed lists the roles that must sign an action, as the deployment in force
 // asks: those of apply for every change, those of loosen where something loosens,
 // and for the emergency brake one of emergencyDeny, which is then the only entry's
-// list. Nil means that nobody has to sign: the deployment lists no signers.
+// list. Signers without a word on loosening: any one of them signs it. Nil means that
+// nobody has to sign.
 func Needed(d *policy.Deployment, a Action, loosens bool) [][]string {
 	if d == nil || len(d.Signers) == 0 {
 		return nil
@@ -27,6 +28,13 @@ func Needed(d *policy.Deployment, a Action, loosens bool) [][]string {
 	var out [][]string
 	for _, r := range slices.Compact(roles) {
 		out = append(out, []string{r})
+	}
+	if loosens && len(out) == 0 {
+		var any []string
+		for _, s := range d.Signers {
+			any = append(any, s.Roles...)
+		}
+		out = append(out, any)
 	}
 	return out
 }
@@ -113,4 +121,47 @@ func equalSets(a, b []string) bool {
 	slices.Sort(a)
 	slices.Sort(b)
 	return slices.Equal(slices.Compact(a), slices.Compact(b))
+}
+
+// Widens tells whether b reaches or trusts anything, outside the table, that a did
+// not: an address of a backend or a peer, a key or audience of an issuer, another
+// trust domain or directory. In which country an address lies, and who holds a key,
+// no table can say; so a change of them needs the eyes that loosening needs.
+// Regions and issuers that only b has are told by the table.
+func Widens(a, b *policy.Deployment) bool {
+	if a == nil || b == nil {
+		return b != nil
+	}
+	if a.TrustDomain != b.TrustDomain || a.DirectoryKind != b.DirectoryKind || a.DirectoryFile != b.DirectoryFile || !within(a.Today, b.Today) {
+		return true
+	}
+	for _, is := range b.Regions {
+		for _, was := range a.Regions {
+			if was.Name == is.Name && (was.Host != is.Host || was.Peer != is.Peer || was.KMS != is.KMS || !within(was.Backends, is.Backends)) {
+				return true
+			}
+		}
+	}
+	for _, is := range b.Issuers {
+		for _, was := range a.Issuers {
+			if was.Issuer == is.Issuer && (string(was.JWKS) != string(is.JWKS) || was.HomeClaim != is.HomeClaim || is.Forward && !was.Forward || !subset(is.Audiences, was.Audiences)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// within tells whether every address of b stands in a, by service.
+func within(a, b map[string][]string) bool {
+	for service, addresses := range b {
+		if !subset(addresses, a[service]) {
+			return false
+		}
+	}
+	return true
+}
+
+func subset(part, whole []string) bool {
+	return !slices.ContainsFunc(part, func(s string) bool { return !slices.Contains(whole, s) })
 }

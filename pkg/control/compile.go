@@ -23,7 +23,8 @@ type compiled struct {
 	topology *topology.Topology
 	next     time.Time // the next boundary: a lapse, an end of observation or a group's date; zero: none
 	warnings []policy.Problem
-	// deployment and denials judge the successor.
+	// bundle, deployment and denials judge the successor.
+	bundle     *bundle.Bundle
 	deployment *policy.Deployment
 	denials    []policy.Denial
 	final      map[xds.Group]*xds.Snapshot

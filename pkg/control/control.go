@@ -140,6 +140,7 @@ func (c *Controller) compile(ctx context.Context, b *bundle.Bundle, at time.Time
 	}
 	p, why := c.measure(ctx, b, at, strict)
 	if why == nil {
+		p.bundle = b
 		c.recent.put(b.Digest(), at, strict, p)
 	}
 	return p, why

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,8 +76,8 @@ func judge(ctx context.Context, s succession) (verdict, error) {
 	report := plan.Compare(s.before.table, s.after.table)
 	v.loosened, v.tightened = report.Count(plan.Loosens), report.Count(plan.Tightens)
 	v.governance = !approval.Governed(s.before.deployment, s.after.deployment)
-	loosens := report.Loosens() || v.governance
-	if s.action == approval.Deny && loosens {
+	loosens := report.Loosens() || v.governance || approval.Widens(s.before.deployment, s.after.deployment) || !s.holds() || !s.lawful()
+	if s.action == approval.Deny && (loosens || !s.brakesOnly()) {
 		return v, ErrBrake
 	}
 	d := s.before.deployment
@@ -104,6 +105,27 @@ func judge(ctx context.Context, s succession) (verdict, error) {
 	}
 	v.approvedBy = strings.Join(names, ", ")
 	return v, nil
+}
+
+// holds tells whether every denial still stands, also one that changes nothing now.
+func (s succession) holds() bool {
+	return !slices.ContainsFunc(s.before.denials, func(d policy.Denial) bool { return !release.Denied(s.after.denials, d) })
+}
+
+// brakesOnly tells whether nothing but the denials differs.
+func (s succession) brakesOnly() bool {
+	if s.before.bundle == nil || s.after.bundle == nil {
+		return s.before.bundle == s.after.bundle
+	}
+	a, err := release.WithDenials(s.before.bundle, nil)
+	b, err2 := release.WithDenials(s.after.bundle, nil)
+	return err == nil && err2 == nil && a.Digest() == b.Digest()
+}
+
+// lawful tells whether the law in a bundle is what was in force or what ships with
+// this version: another one could say later what it does not say now.
+func (s succession) lawful() bool {
+	return s.after.bundle == nil || release.Lawful(s.after.bundle, s.before.bundle)
 }
 
 // matches tells whether a statement is about this very step.
@@ -168,7 +190,7 @@ func (c *Controller) governing(ctx, asking context.Context, r store.Record, at t
 	if set.Deployment == nil {
 		return nil, fmt.Errorf("sequence %d holds no deployment that says who may replace it", r.Sequence)
 	}
-	return &compiled{deployment: set.Deployment, denials: set.Denials}, nil
+	return &compiled{bundle: b, deployment: set.Deployment, denials: set.Denials}, nil
 }
 
 // carried adds to b the denials in force that it lacks: the emergency brake holds
@@ -201,7 +223,7 @@ func (c *Controller) carried(ctx context.Context, b *bundle.Bundle, before *comp
 // restart, to a new head: where the policy asks for signatures, whoever can write
 // to the store must not thereby change it. Without anything to begin with, the
 // last step alone is judged. Where no signers are listed the store is believed.
-func (c *Controller) verifyChain(ctx context.Context, good *inForce, seen, head store.Record) error {
+func (c *Controller) verifyChain(ctx context.Context, good *inForce, seen, head store.Record, late bool) error {
 	from := seen
 	switch {
 	case good != nil:
@@ -232,11 +254,14 @@ func (c *Controller) verifyChain(ctx context.Context, good *inForce, seen, head 
 	if from.Sequence == 0 {
 		before, known := records[first]
 		if !known {
-			return nil
+			return fmt.Errorf("the store's history does not have sequence %d, which says who may replace it", first)
 		}
 		if d, err := c.deployment(ctx, before); err != nil || unsigned(d) {
-			return nil //nolint:nilerr // nothing says that signatures were asked for
+			return err
 		}
+	}
+	if late {
+		return fmt.Errorf("it says that it was applied at %s, and this replica was connected then and saw nothing", head.At.Format(time.RFC3339))
 	}
 	for n := first; n < head.Sequence; n++ {
 		a, b := records[n], records[n+1]
@@ -252,18 +277,27 @@ func (c *Controller) verifyChain(ctx context.Context, good *inForce, seen, head 
 
 func unsigned(d *policy.Deployment) bool { return d == nil || len(d.Signers) == 0 }
 
-// deployment reads who may replace a record.
+// deployment reads who may replace a record. What cannot be read is an error, not
+// a deployment without signers.
 func (c *Controller) deployment(ctx context.Context, r store.Record) (*policy.Deployment, error) {
 	b, err := c.open(ctx, r.Bundle)
 	if err != nil {
 		return nil, err
 	}
 	in := release.Of(b)
-	set, _ := policy.Parse(in.FS, in.Library)
-	return set.Deployment, nil
+	if set, _ := policy.Parse(in.FS, in.Library); set.Deployment != nil {
+		return set.Deployment, nil
+	}
+	if p, _ := c.compile(ctx, b, r.At, false); p != nil {
+		return p.deployment, nil
+	}
+	return nil, fmt.Errorf("sequence %d holds no deployment that says who may replace it", r.Sequence)
 }
 
 func (c *Controller) verifyStep(ctx context.Context, a, b store.Record) error {
+	if b.At.Before(a.At) {
+		return fmt.Errorf("it says that it was applied at %s, before the one that it replaces", b.At.Format(time.RFC3339))
+	}
 	// The time of a fetch is for asking the store: a large policy takes longer.
 	whole := context.WithoutCancel(ctx)
 	before, err := c.governing(whole, ctx, a, b.At)

@@ -439,3 +439,121 @@ func TestT18DamagedState(t *testing.T) {
 		}
 	}
 }
+
+// outside edits what no table holds: the keys of an issuer, or a backend's address.
+func outside(t *testing.T, files map[string][]byte, what string) map[string][]byte {
+	t.Helper()
+	switch what {
+	case "keys":
+		files["jwks.json"] = bytes.Replace(files["jwks.json"], []byte(`"kid"`), []byte(`"use": "sig", "kid"`), 1)
+	case "address":
+		files["deployment.yaml"] = bytes.Replace(files["deployment.yaml"], []byte("10.1.1.1:8080"), []byte("10.66.6.6:8080"), 1)
+	}
+	return files
+}
+
+const saDenied = "apiVersion: domicile.dev/v1\nkind: Denials\nspec: {denials: [{home: \"SA\", classes: [message], reason: INC-31, by: max, at: 2026-11-24T12:00:00Z}]}\n"
+
+// Keys and addresses stand in no table, and reach as far as any rule: who may not
+// loosen may not change them, and the brake changes nothing but itself.
+func TestWhatStandsOutsideTheTable(t *testing.T) {
+	governed(t, func(t *testing.T, s *signed) {
+		s.must(s.put(s.pack(s.files()), ""))
+		for _, what := range []string{"keys", "address"} {
+			b := s.pack(outside(t, s.files(), what))
+			if got := missing(s.put(b, s.sign(b, approval.Apply, "kim"))); got != "compliance" {
+				t.Errorf("%s by the author alone: %s", what, got)
+			}
+			files := outside(t, s.files(), what)
+			files["denials.yaml"] = []byte(saDenied)
+			b = s.pack(files)
+			if err := s.put(b, s.sign(b, approval.Deny, "max"), func(c *Change) { c.Denial = true }); !errors.Is(err, ErrBrake) {
+				t.Errorf("%s under the brake: %v", what, err)
+			}
+		}
+		law := s.files()
+		for name, data := range maps.Clone(law) {
+			if name == "groups.yaml" || strings.HasPrefix(name, "law/") {
+				delete(law, name)
+				law["library/"+name] = data
+			}
+		}
+		law["library/law/sa.yaml"] = append(bytes.Clone(law["library/law/sa.yaml"]), "# other\n"...)
+		b := packed(t, law)
+		if got := missing(s.put(b, s.sign(b, approval.Apply, "kim"))); got != "compliance" {
+			t.Errorf("another law by the author alone: %s", got)
+		}
+	})
+}
+
+// A denial that changes nothing now holds as well as any.
+func TestNoDenialIsDroppedByTheAuthorAlone(t *testing.T) {
+	governed(t, func(t *testing.T, s *signed) {
+		files := s.files("jurisdictions/sa.yaml", "relation: {entry: [me-riyadh]}", "relation: {serve: []}",
+			"jurisdictions/sa_test.yaml", "home: \"SA\", class: relation, entry: me-riyadh, expect: {allow: me-riyadh}", "home: \"SA\", class: relation, entry: me-riyadh, expect: {deny: forbidden}",
+			"jurisdictions/sa_test.yaml", "entry: tr-istanbul, expect: {deny: entry-not-allowed}", "entry: tr-istanbul, expect: {deny: forbidden}",
+			"jurisdictions/sa_test.yaml", "entry: eu-frankfurt, expect: {deny: entry-not-allowed}", "entry: eu-frankfurt, expect: {deny: forbidden}")
+		plain := s.pack(files)
+		files["denials.yaml"] = []byte(strings.Replace(saDenied, "[message]", "[relation]", 1))
+		s.must(s.put(s.pack(files), ""))
+		if got := missing(s.put(plain, s.sign(plain, approval.Apply, "kim"))); got != "compliance" {
+			t.Error(got)
+		}
+	})
+}
+
+// holey is a store that has lost one bundle.
+type holey struct {
+	*store.Memory
+	gone string
+}
+
+func (h holey) Bundle(ctx context.Context, digest string) ([]byte, error) {
+	if digest == h.gone {
+		return nil, store.ErrNotFound
+	}
+	return h.Memory.Bundle(ctx, digest)
+}
+
+// T19: a replica that remembers nothing judges the last step, and follows nothing
+// when it cannot be judged.
+func TestT19AFreshReplicaFailsClosed(t *testing.T) {
+	governed(t, func(t *testing.T, s *signed) {
+		base := s.pack(s.files())
+		s.must(s.put(base, ""))
+		if _, err := s.store.Publish(t.Context(), 1, s.pack(s.loosened()).Archive(), store.Record{Table: "sha256:x", At: time.Now().UTC()}); err != nil {
+			t.Fatal(err)
+		}
+		for name, st := range map[string]store.Store{"readable": s.store, "the one before is gone": holey{s.store, base.Digest()}} {
+			c, err := New(Config{Store: st, Publisher: &recorder{}, Log: slog.New(slog.DiscardHandler)})
+			s.must(err)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- c.Run(ctx) }()
+			synctest.Wait()
+			if got := c.Status(); got.Policy != nil || got.Refused == nil {
+				t.Errorf("%s: in force %+v", name, got.Policy)
+			}
+			cancel()
+			<-done
+		}
+	})
+}
+
+// T19: the time of a record is its writer's word: one that is long past, and was
+// not seen then, does not revive signatures that have expired.
+func TestT19BackDatedRecords(t *testing.T) {
+	governed(t, func(t *testing.T, s *signed) {
+		s.must(s.put(s.pack(s.files()), ""))
+		tight := s.pack(s.files(tighter...))
+		envelope, at := s.sign(tight, approval.Apply, "kim"), time.Now().UTC().Add(time.Minute)
+		time.Sleep(30 * 24 * time.Hour) // of the bubble's clock
+		if _, err := s.store.Publish(t.Context(), 1, tight.Archive(), store.Record{Table: "sha256:x", At: at, Envelope: envelope}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n, _ := s.inForce(); n != 1 {
+			t.Errorf("in force %d", n)
+		}
+	})
+}

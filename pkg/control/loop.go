@@ -58,6 +58,7 @@ type loop struct {
 
 	compiledAt time.Time // the latest instant that a policy was compiled for
 	failures   int       // fetches or watches that failed in a row
+	late       bool      // head says that it was applied long before it was announced here
 	wentBack   bool      // the store shows something older than head, or nothing of use
 
 	// What the clock will bring; zero: nothing.
@@ -169,9 +170,21 @@ func (l *loop) onHead(ctx context.Context, r store.Record) {
 		l.wentBack = false // the store is itself again
 		l.report()
 	default:
-		l.head, l.wentBack = r, false
+		l.head, l.wentBack, l.late = r, false, l.tooLate(r)
 		l.fetch(ctx)
 	}
+}
+
+// lateness is how much later than its own time a record may be announced to a
+// replica that was connected all the while: more is no skew of clocks.
+const lateness = 15 * time.Minute
+
+// tooLate tells whether a record claims a time at which this replica would have
+// seen it: whoever writes to the store chooses that time, and with it whether
+// signatures had expired.
+func (l *loop) tooLate(r store.Record) bool {
+	_, s, _ := l.status.read()
+	return s.Connected && s.Since.Before(r.At) && l.now().Sub(r.At) > lateness
 }
 
 func (l *loop) refuseBackward(r store.Record, why string) {
@@ -187,14 +200,14 @@ func (l *loop) fetch(ctx context.Context) {
 	}
 	l.fetchAt = time.Time{}
 	l.try++
-	try, r, good, seen := l.try, l.head, l.good, l.mark.last
+	try, r, good, seen, late := l.try, l.head, l.good, l.mark.last, l.late
 	fctx, cancel := context.WithTimeout(ctx, fetchTime)
 	l.fetching = cancel
 	l.fetches.Go(func() {
 		defer cancel()
 		b, err := l.open(fctx, r.Bundle)
 		if err == nil {
-			err = l.verifyChain(fctx, good, seen, r)
+			err = l.verifyChain(fctx, good, seen, r, late)
 		}
 		select {
 		case l.fetched <- fetched{try, r, b, err}:

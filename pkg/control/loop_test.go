@@ -21,8 +21,19 @@ type scripted struct {
 
 func (s *scripted) Watch(context.Context) <-chan store.Event { return <-s.watches }
 
-// History knows nothing: no policy here asks for signatures.
-func (s *scripted) History(context.Context, int) ([]store.Record, error) { return nil, nil }
+// History has one bundle for every sequence: no policy here asks for signatures.
+func (s *scripted) History(context.Context, int) ([]store.Record, error) {
+	var out []store.Record
+	for n := uint64(1); n <= 10; n++ {
+		for digest := range s.bundles {
+			if digest != s.slow {
+				out = append(out, store.Record{Sequence: n, Bundle: digest})
+				break
+			}
+		}
+	}
+	return out, nil
+}
 
 func (s *scripted) Bundle(ctx context.Context, digest string) ([]byte, error) {
 	if digest == s.slow {

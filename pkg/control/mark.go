@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -44,7 +45,9 @@ func openMark(path string) (*mark, error) {
 	var f markFile
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&f); err != nil || d.More() || f.Sequence == 0 || !bundle.ValidDigest(f.Bundle) {
+	err = d.Decode(&f)
+	_, end := d.Token()
+	if err != nil || !errors.Is(end, io.EOF) || f.Sequence == 0 || !bundle.ValidDigest(f.Bundle) {
 		return nil, fmt.Errorf("read the newest policy seen: %s is damaged; remove it only if the policy store is known to be good", path)
 	}
 	m.last = store.Record{Sequence: f.Sequence, Bundle: f.Bundle}

@@ -119,6 +119,26 @@ func Tests(r *Release, at time.Time) policytest.Report {
 	return policytest.Run(r.Set, table)
 }
 
+// Lawful tells whether each law file that a bundle carries is one of those that
+// ship with this version, or stands in an older bundle, which may be nil, alike.
+func Lawful(b, older *bundle.Bundle) bool {
+	var known map[string][]byte
+	if older != nil {
+		known = older.Files()
+	}
+	shipped := policies.Shipped()
+	for name, data := range b.Files() {
+		rest, ok := strings.CutPrefix(name, library)
+		if !ok || bytes.Equal(known[name], data) {
+			continue
+		}
+		if ours, err := fs.ReadFile(shipped, rest); err != nil || !bytes.Equal(ours, data) {
+			return false
+		}
+	}
+	return true
+}
+
 // WithDenials returns a bundle like b in which exactly these denials stand.
 func WithDenials(b *bundle.Bundle, denials []policy.Denial) (*bundle.Bundle, error) {
 	files := b.Files()

@@ -182,6 +182,7 @@ type Comparison struct {
 	beside []plan.Change
 	// governance: other people decide from then on, which counts as loosening.
 	governance bool
+	widens     bool             // addresses or keys that were not there before: approved like loosening
 	commit     string           // of the directory, see Commit
 	passed     *observed.Report // nil where nobody asked
 }
@@ -217,6 +218,7 @@ func Between(before *Side, after *session.Local) *Comparison {
 	c := &Comparison{before: before, after: after, report: compare(before, now), beside: []plan.Change{}}
 	if before.Release != nil && before.Result != nil {
 		c.beside = plan.Beside(before.Topology, after.Topology)
+		c.widens = approval.Widens(before.Set.Deployment, after.Set.Deployment)
 		if was, is := before.Set.Deployment, after.Set.Deployment; !approval.Governed(was, is) {
 			c.beside = append(c.beside, plan.Change{Effect: plan.Loosens, Kind: "signers", What: "who may change the policy", Before: approval.Summary(was), After: approval.Summary(is)})
 			c.governance = true
@@ -252,7 +254,7 @@ func (c *Comparison) roles() []string {
 	}
 	d := c.before.Set.Deployment
 	out = append(out, d.Approvals["apply"]...)
-	if c.report.Loosens() || c.governance {
+	if c.report.Loosens() || c.governance || c.widens {
 		out = append(out, d.Approvals["loosen"]...)
 	}
 	slices.Sort(out)
