@@ -38,13 +38,16 @@ var byteOrderMark = []byte("\uFEFF")
 // is no map stays as it is. An error is a bug.
 func (f *Formatter) Source(file string, src []byte) (out []byte, problems []policy.Problem, err error) {
 	bare := bytes.TrimPrefix(src, byteOrderMark)
-	if !bytes.HasSuffix(bare, []byte("\n")) && !bytes.HasSuffix(bare, []byte("\r")) {
-		// Block text that ends the file gets a line break; no reader of texts sees it.
-		bare = append(bytes.Clone(bare), '\n')
-	}
 	before, faults := yamlpos.Parse(bare)
 	if len(faults) > 0 {
-		return nil, policy.Faults(file, bytes.TrimPrefix(src, byteOrderMark)), nil
+		return nil, policy.Faults(file, bare), nil
+	}
+	if !bytes.HasSuffix(bare, []byte("\n")) {
+		// Block text that ends the file gets a line break; no reader of texts sees it.
+		bare = append(bytes.Clone(bare), '\n')
+		if before, faults = yamlpos.Parse(bare); len(faults) > 0 {
+			return nil, policy.Faults(file, bare), nil
+		}
 	}
 	if before == nil || before.Kind != yamlpos.Map {
 		return src, nil, nil

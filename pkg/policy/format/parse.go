@@ -220,6 +220,10 @@ func (p *parser) scalar(n *yamlpos.Node, of *shape.Shape) (*value, error) {
 			line = strings.TrimLeft(line, " ")
 		}
 		v.lines = append(v.lines, line)
+		if i > 0 && n.Kind == yamlpos.Plain && line != "" && strings.ContainsRune("-?:", rune(line[0])) && !strings.Contains(strings.TrimRight(n.Value, "\n"), "\n") {
+			// At the beginning of a line this looks like an item or a field.
+			return &value{style: scalar, lines: []string{strings.TrimRight(n.Value, "\n")}}, nil
+		}
 	}
 	return v, nil
 }
@@ -235,7 +239,11 @@ func (p *parser) literal(header string, column int) (*value, error) {
 	for _, c := range header {
 		if c >= '1' && c <= '9' {
 			indent = max(column-1, 0) + int(c-'0')
-			header = strings.Replace(header, string(c), "2", 1)
+			digit := "2"
+			if len(t.Lines) == 0 {
+				digit = "" // there is nothing to indent
+			}
+			header = strings.Replace(header, string(c), digit, 1)
 		}
 	}
 	for _, line := range t.Lines {
