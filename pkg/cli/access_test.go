@@ -216,6 +216,9 @@ func TestStatusAndCheck(t *testing.T) {
 		{"rejected", func(s *control.Status) {
 			s.Proxies = []xds.Proxy{{ID: "p", State: xds.Rejected, Since: since, Error: &xds.Rejection{Version: "x@1", Detail: "bad\x1b[2J"}}}
 		}, exit.Findings, []string{"p refused x@1", `bad\u001b[2J`}},
+		{"a wrong clock", func(s *control.Status) {
+			s.Clock = &control.ClockStatus{AheadSeconds: 86400, Sequence: 7}
+		}, exit.Findings, []string{"clock    this control plane's clock was 24h0m0s ahead of"}},
 		{"lapses soon", func(s *control.Status) { p := *s.Policy; p.NextBoundary = &soon; s.Policy = &p }, exit.Done, []string{"2026-11-25T12:00:00Z"}},
 	} {
 		s := healthy
@@ -319,6 +322,21 @@ func TestHistory(t *testing.T) {
 	for _, want := range []string{"2026-11-24T11:00:00Z (60m ago)", "(rollback to 1) back", "(3d ago)", "李"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+}
+
+// T42: the clock of a control plane is compared with that of who asks.
+func TestT42CheckComparesClocks(t *testing.T) {
+	for _, wrong := range []time.Duration{0, -24 * time.Hour, 24 * time.Hour} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", time.Now().Add(wrong).UTC().Format(http.TimeFormat))
+			_, _ = w.Write([]byte(`{"store":{"connected":true},"policy":{"sequence":1,"table":"sha256:t"},"proxies":[]}`))
+		}))
+		code, out, errs := run(t.Context(), nil, "check", "--control", s.URL)
+		s.Close()
+		if says := strings.Contains(out, "this machine's: one of the two is wrong"); says != (wrong != 0) || code != map[bool]int{true: exit.Findings, false: exit.Done}[says] {
+			t.Errorf("%s: exit %d\n%s%s", wrong, code, out, errs)
 		}
 	}
 }

@@ -129,6 +129,11 @@ func (a *app) statusText(w io.Writer, s api.Status) {
 	if f := s.Refused; f != nil {
 		fmt.Fprintf(w, "refused  sequence %d, bundle %s, for %s: %s\n", f.Sequence, show.Digest(f.Bundle), a.Age(f.Since), show.Line(health.Why(f)))
 	}
+	for _, f := range health.Clock(s.Clock, 0) {
+		if f.State != "ok" {
+			fmt.Fprintf(w, "clock    %s\n", show.Line(f.Message))
+		}
+	}
 	if s.Git != nil {
 		fmt.Fprintf(w, "git      %s\n", show.Line(health.Git(s.Git, a.Now()).Message))
 	}
@@ -166,7 +171,8 @@ func (a *app) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Judge whether a deployment is healthy",
 		Long: `Judge what the control plane reports: a policy is in force, it is the newest, the
-policy store answers, nothing lapses within 30 days, and every proxy runs it. A
+policy store answers, nothing lapses within 30 days, every proxy runs it, and its
+clock agrees with this machine's and with the other replicas' to a minute. A
 proxy that has no place in the policy refuses everything, and fails the check.
 The exit code is 1 when anything fails, 4 when the control plane does not answer.
 
@@ -186,7 +192,7 @@ around the Envoys; domicile verify judges one Envoy by itself.`,
 		if err != nil {
 			return err
 		}
-		list := health.Judge(s.Status, a.Now())
+		list := append(health.Judge(s.Status, a.Now()), health.Clock(s.Clock, c.Ahead())...)
 		if s.Git != nil {
 			list = append(list, health.Git(s.Git, a.Now()))
 		}

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -191,8 +192,8 @@ func TestReviewIsOnTimeOnItsDay(t *testing.T) {
 	}
 }
 
-// TestNoticeIsThirtyDays before the end, and not a nanosecond earlier.
-func TestNoticeIsThirtyDays(t *testing.T) {
+// TestT42NoticeIsThirtyDays before the end, and not a nanosecond earlier.
+func TestT42NoticeIsThirtyDays(t *testing.T) {
 	s := sample()
 	s.Jurisdictions["SA"].ReviewEvery = 0
 	s.Laws["SA"].ReviewBy, s.Laws["EU"].ReviewBy = ending.AddDate(9, 0, 0), ending.AddDate(9, 0, 0)
@@ -205,5 +206,40 @@ func TestNoticeIsThirtyDays(t *testing.T) {
 	}
 	if _, problems := Compile(s, at); len(codes(problems)) != 1 || problems[0].Code != CodeLapsing {
 		t.Errorf("in time: %+v", problems)
+	}
+}
+
+// TestT42ReviewByOnlyWarns: years after every review was due the policy means what
+// it meant, and new work is not refused for it.
+func TestT42ReviewByOnlyWarns(t *testing.T) {
+	at := ending.AddDate(5, 0, 0)
+	compiled := func(due time.Time) (*Result, []policy.Problem) {
+		s := sample()
+		for _, l := range s.Laws {
+			l.ReviewBy = due
+		}
+		for _, j := range s.Jurisdictions {
+			for _, x := range j.Transfers {
+				x.ReviewBy, x.Until = due, at.AddDate(1, 0, 0)
+			}
+		}
+		return Compile(s, at)
+	}
+	fresh, _ := compiled(at.AddDate(1, 0, 0))
+	overdue, problems := compiled(at.AddDate(-4, 0, 0))
+	if fresh == nil || overdue == nil || fresh.Table.Digest() != overdue.Table.Digest() || !fresh.NextBoundary.Equal(overdue.NextBoundary) {
+		t.Fatalf("an overdue review changes what the policy decides: %+v", problems)
+	}
+	due := 0
+	for _, p := range Refuse(problems) {
+		if p.Severity == policy.Error {
+			t.Errorf("refused: %+v", p)
+		}
+		if p.Code == CodeReviewDue {
+			due++
+		}
+	}
+	if due < 4 { // two laws, two transfers
+		t.Errorf("%d warnings in %+v", due, problems)
 	}
 }

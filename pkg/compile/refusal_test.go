@@ -246,7 +246,7 @@ func TestDefaultsAreReportedOnce(t *testing.T) {
 
 // TestLapseAtTheInstant: one nanosecond before its end a transfer holds, at its
 // end it does not.
-func TestLapseAtTheInstant(t *testing.T) {
+func TestT42LapseAtTheInstant(t *testing.T) {
 	before := mustCompile(t, sample(), ending.Add(-time.Nanosecond))
 	if !before.NextBoundary.Equal(ending) {
 		t.Errorf("next boundary %s, want %s", before.NextBoundary, ending)

@@ -50,6 +50,7 @@ type Controller struct {
 	recent    recent
 	current   atomic.Pointer[inForce] // what the loop published last
 	status    board
+	clock     clock
 	changing  chan struct{} // holds one token for each change being checked
 }
 
@@ -91,7 +92,7 @@ func New(cfg Config) (*Controller, error) {
 // Status tells what this replica runs.
 func (c *Controller) Status() Status {
 	p, s, r := c.status.read()
-	out := Status{Policy: p, Store: s, Refused: r, Proxies: c.publisher.Proxies()}
+	out := Status{Policy: p, Store: s, Refused: r, Proxies: c.publisher.Proxies(), Clock: c.clock.read()}
 	if out.Proxies == nil {
 		out.Proxies = []xds.Proxy{}
 	}

@@ -511,10 +511,15 @@ func TestMetricsFollow(t *testing.T) {
 		s.pass(time.Minute)
 		got := s.gather()
 		delete(got, "domicile_compile_seconds")
+		if now := float64(s.now().Unix()); got["domicile_clock_timestamp_seconds"] != now {
+			t.Errorf("the clock says %v, not %v", got["domicile_clock_timestamp_seconds"], now)
+		}
+		delete(got, "domicile_clock_timestamp_seconds")
 		want := map[string]float64{
 			"domicile_policy_sequence": 1, "domicile_policy_age_seconds": 60, "domicile_policy_refused_total": 1,
 			"domicile_policy_head_refused": 1, "domicile_leaks_found_total": 1, "domicile_observed_homes": 0,
 			"domicile_store_connected": 0, "domicile_store_disconnected_seconds": 60,
+			"domicile_clock_ahead_seconds": 0,
 		}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Error(d)

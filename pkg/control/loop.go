@@ -121,6 +121,7 @@ func (c *Controller) Run(ctx context.Context) error {
 var errWatchEnded = errors.New("the watch on the store ended")
 
 func (l *loop) onStore(ctx context.Context, ev store.Event) {
+	l.clock.turned(l.now())
 	var back *store.WentBackError
 	switch {
 	case !ev.Connected:
@@ -143,6 +144,7 @@ func (l *loop) onStore(ctx context.Context, ev store.Event) {
 }
 
 func (l *loop) onLost(err error) {
+	l.clock.live = false
 	if l.status.lost(err, l.now()) {
 		l.log.Warn("store lost; the policy in force stays", "error", err)
 	}
@@ -170,6 +172,10 @@ func (l *loop) onHead(ctx context.Context, r store.Record) {
 		l.wentBack = false // the store is itself again
 		l.report()
 	default:
+		next := l.head.Sequence != 0 && r.Sequence == l.head.Sequence+1
+		if ahead, ok := l.clock.heard(r, next, l.now()); ok && ahead.Abs() > WrongClock {
+			l.log.Error("this clock or that of who published the policy is wrong; nobody's is followed", "sequence", r.Sequence, "author", r.Author, "ahead", ahead)
+		}
 		l.head, l.wentBack, l.late = r, false, l.tooLate(r)
 		l.fetch(ctx)
 	}
@@ -228,9 +234,6 @@ func (l *loop) onBundle(ctx context.Context, f fetched) {
 		return
 	}
 	l.failures = 0
-	if ahead := f.record.At.Sub(l.now()); ahead > time.Minute {
-		l.log.Warn("a policy was applied in the future: this clock or the publisher's is wrong", "sequence", f.record.Sequence, "ahead", ahead)
-	}
 	at := l.instant()
 	p, why := l.compile(ctx, f.bundle, at, false)
 	if why != nil && ctx.Err() != nil {
@@ -252,6 +255,7 @@ func (l *loop) onBundle(ctx context.Context, f fetched) {
 
 // onWake does what its time has come for.
 func (l *loop) onWake(ctx context.Context) {
+	l.clock.turned(l.now())
 	if l.due(l.watchAt) {
 		l.watchAt = time.Time{}
 		l.events = l.store.Watch(ctx)

@@ -55,6 +55,15 @@ func newMetrics(r prometheus.Registerer, c *Controller) *metrics {
 			return float64(len(p.NotEnforced))
 		}),
 		observedUntil{c},
+		gauge("domicile_clock_ahead_seconds", "How far this clock was ahead of another replica's when a policy of that arrived last; negative: behind; 0 before one did.", func(*PolicyStatus, StoreStatus) float64 {
+			if k := c.clock.read(); k != nil {
+				return k.AheadSeconds
+			}
+			return 0
+		}),
+		gauge("domicile_clock_timestamp_seconds", "This replica's clock. Compare it with that of who scrapes.", func(*PolicyStatus, StoreStatus) float64 {
+			return float64(c.now().UnixMilli()) / 1000
+		}),
 		gauge("domicile_store_connected", "1 while the policy store answers.", func(_ *PolicyStatus, s StoreStatus) float64 {
 			if s.Connected {
 				return 1

@@ -19,6 +19,9 @@ type Status struct {
 	// head is in force.
 	Refused *Refusal    `json:"refused"`
 	Proxies []xds.Proxy `json:"proxies"`
+	// Clock compares this replica's clock with another's; absent until another
+	// replica has changed the policy.
+	Clock *ClockStatus `json:"clock,omitempty"`
 }
 
 // PolicyStatus is the policy in force.

@@ -64,7 +64,7 @@ func Judge(s control.Status, now time.Time) []Finding {
 	add(s.Refused == nil, "it is the newest policy", bad, "domicile rollback, or apply a corrected policy")
 	add(s.Store.Connected, "the policy store answers", "the policy store does not answer: "+s.Store.Error, "look at etcd; what is in force stays in force meanwhile")
 	if s.Policy != nil {
-		if b := s.Policy.NextBoundary; b != nil && b.Sub(now) < announced {
+		if b := s.Policy.NextBoundary; b != nil && b.Sub(now) <= announced {
 			out = append(out, Finding{"warn", "a transfer or an observation ends, or a group changes, at " + b.UTC().Format(time.RFC3339), "domicile lint DIR names it"})
 		}
 		for _, q := range s.Policy.Warnings {

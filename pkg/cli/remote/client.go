@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/api"
@@ -35,13 +36,18 @@ type Client struct {
 	Base  *url.URL
 	Agent string // our version
 	http  *http.Client
+	ahead atomic.Int64 // see Ahead
 }
+
+// Ahead is how far the other side's clock was ahead of ours, by its last answer,
+// to about a second; negative: behind.
+func (c *Client) Ahead() time.Duration { return time.Duration(c.ahead.Load()) }
 
 // New returns a client; it opens no connection.
 func New(base *url.URL, tlsConfig *tls.Config, agent string) *Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = tlsConfig
-	return &Client{"control plane", base, agent, &http.Client{Transport: t, CheckRedirect: NoRedirect}}
+	return &Client{What: "control plane", Base: base, Agent: agent, http: &http.Client{Transport: t, CheckRedirect: NoRedirect}}
 }
 
 // NoRedirect keeps what is sent from being sent on to another host.
@@ -71,6 +77,9 @@ func (c *Client) Call(ctx context.Context, most time.Duration, path string, quer
 	res, err := c.http.Do(req)
 	if err == nil {
 		defer res.Body.Close()
+		if date, err := http.ParseTime(res.Header.Get("Date")); err == nil {
+			c.ahead.Store(int64(time.Until(date).Round(time.Second)))
+		}
 		var data []byte
 		if data, err = io.ReadAll(io.LimitReader(res.Body, mostAnswer)); err == nil {
 			return data, c.judge(res.StatusCode, data)
