@@ -157,6 +157,9 @@ func (a *app) lintReport(l *session.Local, done *mend.Done) error {
 		if r.Fixable > 0 {
 			fmt.Fprintln(w, lang.T("%d fixable: domicile lint --fix", r.Fixable).In(l.Lang))
 		}
+		if len(all) > 0 {
+			fmt.Fprintln(w, lang.T("What a code means: domicile explain-code %s", all[0].Code).In(l.Lang))
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package lang
 
 // zhShow holds the words around problems on the command line.
 var zhShow = map[string]string{
+	"What a code means: domicile explain-code %s":         "代码的含义：domicile explain-code %s",
 	"%d more problems are hidden here: run domicile lint": "这里还有 %d 个问题没有显示：请运行 domicile lint",
 	" No leak in %s.":              " 在 %s 中未发现泄漏。",
 	"%s\nfix: %s":                  "%s\n修复：%s",
