@@ -160,7 +160,7 @@ func (p *parser) value(e *entry, n *yamlpos.Node, of *shape.Shape, column int) e
 	}
 	next := p.peek()
 	switch {
-	case n.Kind == yamlpos.Null && !isNull(next, n):
+	case n.Kind == yamlpos.Null && !p.isNull(next):
 		e.value = &value{}
 		if p.flow == 0 {
 			e.between = p.ownWhile(func(t yamlpos.Token) bool { return t.Column > column && t.Column > columnOf(next) })
@@ -191,12 +191,14 @@ func (p *parser) value(e *entry, n *yamlpos.Node, of *shape.Shape, column int) e
 	return err
 }
 
-// isNull tells whether an absent value is written out, as null or ~.
-func isNull(t *yamlpos.Token, n *yamlpos.Node) bool {
-	if t == nil || t.Kind != yamlpos.ScalarToken || t.Line != n.Line || t.Column != n.Column {
+// isNull tells whether an absent value is written out, as null or ~. What is
+// written is no key, which a colon would follow.
+func (p *parser) isNull(t *yamlpos.Token) bool {
+	if t == nil || t.Kind != yamlpos.ScalarToken || !slices.Contains([]string{"null", "Null", "NULL", "~"}, t.Raw) {
 		return false
 	}
-	return slices.Contains([]string{"null", "Null", "NULL", "~"}, t.Raw)
+	i := slices.IndexFunc(p.tokens[p.at:], func(x yamlpos.Token) bool { return x.Line == t.Line && x.Column == t.Column }) + p.at + 1
+	return i >= len(p.tokens) || p.tokens[i].Kind != yamlpos.Colon
 }
 
 func columnOf(t *yamlpos.Token) int {
