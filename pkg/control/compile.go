@@ -39,17 +39,15 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 	var mu sync.Mutex
 	var last *release.Release
 	var made *compiled
-	var read shelf
+	var earlier shelf
 	return func(ctx context.Context, b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
 		mu.Lock()
 		before, same := last, made
 		mu.Unlock()
-		prover := provers.Get().(*leakcheck.Prover)
-		defer provers.Put(prover)
-		trees := read.take()
-		defer read.put(trees)
+		learned := earlier.take()
+		defer earlier.put(learned)
 		in := release.Of(b)
-		in.At, in.Overlay, in.Strict, in.Last, in.Prover, in.Trees = at, overlay, strict, before, prover, trees
+		in.At, in.Overlay, in.Strict, in.Last, in.Memory, in.Trees = at, overlay, strict, before, &learned.memory, &learned.trees
 		in.Stop = func() bool { return ctx.Err() != nil }
 		r := release.Build(in)
 		if r.Stopped {
@@ -89,15 +87,21 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 // a time.
 var provers = sync.Pool{New: func() any { return new(leakcheck.Prover) }}
 
-// shelf holds what reading remembers, for one run each. A pool would lose it to
+// lessons are what builds remember.
+type lessons struct {
+	trees  policy.Trees
+	memory release.Memory
+}
+
+// shelf holds what builds remember, for one run each. A pool would lose it to
 // the garbage collector between two changes. It is safe for concurrent use.
 type shelf struct {
 	mu   sync.Mutex
-	free []*policy.Trees
+	free []*lessons
 }
 
 // take returns what was put back last, which is nearest to what comes next.
-func (s *shelf) take() *policy.Trees {
+func (s *shelf) take() *lessons {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := len(s.free); n > 0 {
@@ -105,10 +109,10 @@ func (s *shelf) take() *policy.Trees {
 		s.free = s.free[:n-1]
 		return t
 	}
-	return new(policy.Trees)
+	return new(lessons)
 }
 
-func (s *shelf) put(t *policy.Trees) {
+func (s *shelf) put(t *lessons) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.free) < changesAtOnce {

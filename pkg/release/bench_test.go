@@ -1,8 +1,11 @@
 package release_test
 
 import (
+	"maps"
 	"testing"
+	"testing/fstest"
 
+	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/test/bench/large"
 )
@@ -24,5 +27,24 @@ func BenchmarkCold(b *testing.B) {
 	files := large.Policies(large.Homes, large.Regions, manyClasses, at)
 	for b.Loop() {
 		publishable(b, release.Input{FS: files, At: at})
+	}
+}
+
+// BenchmarkOneFileChanged is GOALS P17 after one home's file has changed: a class
+// is denied, and the next time it is served again.
+func BenchmarkOneFileChanged(b *testing.B) {
+	files := large.Policies(large.Homes, large.Regions, manyClasses, at)
+	other := fstest.MapFS(maps.Clone(files))
+	if !large.Edit(other, large.Jurisdiction("SA"), "media: {}", "media: {serve: []}") {
+		b.Fatal("the file does not change")
+	}
+	in := release.Input{FS: files, At: at, Memory: new(release.Memory), Trees: new(policy.Trees)}
+	in.Last = publishable(b, in)
+	for b.Loop() {
+		in.FS, files, other = other, other, files
+		in.Last = publishable(b, in)
+		if in.Last.Unchanged {
+			b.Fatal("nothing was done")
+		}
 	}
 }

@@ -39,14 +39,15 @@ type Input struct {
 	// Last is an earlier release with the same Overlay, or nil. Where table and
 	// topology come out the same, its configuration and its proof are taken over.
 	Last *Release
-	// Prover remembers what earlier leak checks worked out; nil for none. It must
-	// not be in use elsewhere.
-	Prover *leakcheck.Prover
+	// Memory is what earlier builds of nearly the same files worked out; nil for
+	// none. It must not be in use elsewhere. The result is the same without it.
+	Memory *Memory
 	// Trees remembers the files of the run before, so that those that did not change
 	// are not taken apart again; nil for none. It must not be in use elsewhere.
 	Trees *policy.Trees
 	// Stop is asked between files and between nodes; where it is true, the work is
-	// given up, and it must stay true. Nil means never.
+	// given up, and it must stay true. Nil means never. It is asked by one goroutine at
+	// a time.
 	Stop func() bool
 	// Strict makes a lapsed transfer an error, as for new work. Recompiling what
 	// is in force is never blocked by a date.
@@ -54,6 +55,14 @@ type Input struct {
 	// TableOnly ends the work at the table, for those who ask what is decided: there
 	// are neither Nodes nor Leaks then, and nothing to publish.
 	TableOnly bool
+}
+
+// Memory lets builds share what is equal in them: see envoy.Memory and
+// leakcheck.Prover. Releases made with one share messages, which must not be
+// changed. It is bounded; the zero Memory is ready.
+type Memory struct {
+	translations envoy.Memory
+	proofs       leakcheck.Prover
 }
 
 // Release is the result: problems, or everything that one bundle publishes.
@@ -111,19 +120,18 @@ func Build(in Input) *Release {
 		r.Result, r.Nodes, r.Unchanged = result, l.Nodes, true
 		return r
 	}
-	if in.Prover == nil {
-		in.Prover = new(leakcheck.Prover)
+	if in.Memory == nil {
+		in.Memory = new(Memory)
 	}
-	nodes, leaks, err := translate(in, result.Table, result.Topology)
-	if errors.Is(err, errStopped) {
+	nodes, leaks, err := in.translate(result.Table, result.Topology)
+	switch {
+	case errors.Is(err, errStopped):
 		return &Release{Set: set, Stopped: true}
-	}
-	if err != nil {
+	case err != nil:
 		r.Problems = append(r.Problems, internal(err))
-		return r
-	}
-	r.Leaks = leaks
-	if len(leaks) == 0 {
+	case len(leaks) > 0:
+		r.Leaks = leaks
+	default:
 		r.Result, r.Nodes = result, nodes
 	}
 	return r
@@ -144,20 +152,54 @@ var errStopped = errors.New("stopped")
 
 func (in Input) stopped() bool { return in.Stop != nil && in.Stop() }
 
-// translate makes the configuration of every node and checks each for leaks.
-func translate(in Input, table *residency.Table, top *topology.Topology) (map[envoy.Node]*envoy.Resources, []leakcheck.Finding, error) {
-	nodes, shared := map[envoy.Node]*envoy.Resources{}, new(envoy.Memory)
+type made struct {
+	node envoy.Node
+	*envoy.Resources
+}
+
+// translate makes the configuration of every node and checks each for leaks: one
+// is checked while the next is made.
+func (in Input) translate(table *residency.Table, top *topology.Topology) (map[envoy.Node]*envoy.Resources, []leakcheck.Finding, error) {
+	queue, failed, gone := make(chan made, 4), make(chan error, 1), make(chan struct{})
+	var bug any
+	go func() {
+		defer close(queue)
+		defer func() { bug = recover() }()
+		for _, n := range envoy.Nodes(top) {
+			if in.stopped() {
+				failed <- errStopped
+				return
+			}
+			res, err := envoy.Translate(envoy.Input{Table: table, Topology: top, Node: n, Memory: &in.Memory.translations})
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case queue <- made{n, res}:
+			case <-gone:
+				return
+			}
+		}
+	}()
+	defer func() { // also where a check panics: the memory must not stay in use
+		close(gone)
+		for range queue {
+		}
+	}()
+	nodes := map[envoy.Node]*envoy.Resources{}
 	var leaks []leakcheck.Finding
-	for _, n := range envoy.Nodes(top) {
-		if in.stopped() {
-			return nil, nil, errStopped
-		}
-		res, err := envoy.Translate(envoy.Input{Table: table, Topology: top, Node: n, Memory: shared})
-		if err != nil {
-			return nil, nil, err
-		}
-		nodes[n] = res
-		leaks = append(leaks, Prove(in.Prover, res, table, top, n.Region)...)
+	for x := range queue {
+		nodes[x.node] = x.Resources
+		leaks = append(leaks, Prove(&in.Memory.proofs, x.Resources, table, top, x.node.Region)...)
+	}
+	if bug != nil {
+		panic(bug) // where the caller can recover it
+	}
+	select {
+	case err := <-failed:
+		return nil, nil, err
+	default:
 	}
 	if in.stopped() {
 		return nil, nil, errStopped

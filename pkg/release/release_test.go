@@ -7,7 +7,8 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/domicile-dev/domicile/pkg/leakcheck"
+	"github.com/domicile-dev/domicile/pkg/envoy"
+	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/policies"
 )
@@ -112,9 +113,9 @@ func BenchmarkBuildShipped(b *testing.B) {
 }
 
 func BenchmarkBuildWithMemory(b *testing.B) {
-	prover := new(leakcheck.Prover)
+	memory := new(release.Memory)
 	for b.Loop() {
-		if !release.Build(release.Input{FS: policies.Library(), At: at, Strict: true, Prover: prover}).Publishable() {
+		if !release.Build(release.Input{FS: policies.Library(), At: at, Strict: true, Memory: memory}).Publishable() {
 			b.Fatal("not publishable")
 		}
 	}
@@ -161,5 +162,55 @@ func TestCommentsHideWarnings(t *testing.T) {
 	edit(f, "deployment.yaml", "  responseHeaders: true", "  responseHeaders: true # domicile:ignore")
 	if r := release.Build(release.Input{FS: f, At: at, TableOnly: true}); r.Result != nil {
 		t.Error("a comment that says too little is accepted")
+	}
+}
+
+// TestMemoryChangesNothing: one Memory follows the policies through edits, and
+// each release is the one that is made without it, to the byte.
+func TestMemoryChangesNothing(t *testing.T) {
+	memory := new(release.Memory)
+	f := library(t)
+	for _, change := range [][3]string{
+		{"deployment.yaml", "", ""},
+		{"jurisdictions/tr.yaml", "maxAge: 24h", "maxAge: 12h"},
+		{"deployment.yaml", "10.1.1.1:8080", "10.1.1.9:8080"},
+		{"jurisdictions/sa.yaml", "    presence: {}", "    presence: {serve: []}"},
+		{"jurisdictions/tr.yaml", "entry: [tr-istanbul, me-riyadh, eu-frankfurt]", "entry: [tr-istanbul]"},
+	} {
+		edit(f, change[0], change[1], change[2])
+		cold := publishable(t, release.Input{FS: f, At: at})
+		warm := publishable(t, release.Input{FS: f, At: at, Memory: memory})
+		if len(warm.Nodes) != len(cold.Nodes) {
+			t.Fatalf("%v: %d nodes, without memory %d", change, len(warm.Nodes), len(cold.Nodes))
+		}
+		for n := range cold.Nodes {
+			if a, b := rendered(t, cold.Nodes[n]), rendered(t, warm.Nodes[n]); a != b {
+				t.Errorf("%v: %s is another with memory", change, n)
+			}
+		}
+	}
+}
+
+func rendered(t *testing.T, r *envoy.Resources) string {
+	t.Helper()
+	text, err := envoy.Render(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestStop: what is stopped publishes nothing and accuses nobody, and its memory
+// serves the next build.
+func TestStop(t *testing.T) {
+	memory, asked := new(release.Memory), 0
+	in := release.Input{FS: policies.Library(), At: at, Memory: memory, Stop: func() bool { asked++; return asked > 2 }}
+	r := release.Build(in)
+	if !r.Stopped || r.Publishable() || r.Result != nil || len(r.Leaks) > 0 || policy.HasErrors(r.Problems) {
+		t.Errorf("stopped %v, publishable %v, %d leaks", r.Stopped, r.Publishable(), len(r.Leaks))
+	}
+	in.Stop = func() bool { return false }
+	if r := publishable(t, in); r.Stopped {
+		t.Error("stopped without being told to")
 	}
 }

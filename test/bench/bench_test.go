@@ -11,6 +11,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/policies"
+	"github.com/domicile-dev/domicile/test/bench/large"
 	"github.com/domicile-dev/domicile/test/bench/load"
 )
 
@@ -65,11 +66,11 @@ func TestColdTokensFitBesideWarmOnes(t *testing.T) {
 }
 
 func TestSyntheticPolicyIsGood(t *testing.T) {
-	if n := len(countries()); n != 249 {
+	if n := len(large.Countries()); n != 249 {
 		t.Errorf("%d countries", n)
 	}
-	set, problems := policy.Parse(manyPolicies(), policies.Shipped())
-	if policy.HasErrors(problems) || len(set.Jurisdictions) != 249 || len(set.Deployment.Regions) != manyRegions {
+	set, problems := policy.Parse(large.Policies(large.Homes, large.Regions, classNames, time.Now()), policies.Shipped())
+	if policy.HasErrors(problems) || len(set.Jurisdictions) != 249 || len(set.Deployment.Regions) != large.Regions {
 		t.Errorf("%v", problems[:min(3, len(problems))])
 	}
 }
