@@ -32,7 +32,9 @@
 // conditions under which a request comes to the branch, the class routes, the
 // role, and the filters before it; names are compared whole. And what a name
 // cannot hold is not remembered: routes that name a home of their own, classes
-// whose subject is the host, configuration of filters outside the routes.
+// whose subject is the host, configuration of filters outside the routes. The tree
+// of a branch is read each time; only packed bytes that lie where they lay are
+// taken for the same, so nobody may write into them, while messages may change.
 //
 // The package is pure; its functions may be called concurrently.
 package leakcheck

@@ -19,7 +19,7 @@ func (k *checker) leadsTo(cluster string) []hit {
 // proveList only.
 func (w *managerWalk) home(home string, on *xdsmatcherv3.Matcher_OnMatch, s scope, visit func()) {
 	m := w.remembered
-	meaning, ok := proofs.Meaning(w.buffer[:0], on)
+	meaning, ok := m.Meaning(w.buffer[:0], on)
 	w.buffer = meaning
 	if !ok {
 		visit()

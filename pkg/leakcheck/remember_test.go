@@ -1,11 +1,13 @@
 package leakcheck_test
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
@@ -101,4 +103,44 @@ func translatedAlike(t *testing.T, in envoy.Input) *envoy.Resources {
 		t.Fatalf("%s (-without memory +with):\n%s", in.Node, diff)
 	}
 	return out
+}
+
+// TestMemorySeesWhatIsChangedInPlace: the messages that were proved get the
+// contents of other homes' afterwards.
+func TestMemorySeesWhatIsChangedInPlace(t *testing.T) {
+	result := shippedPolicies(t)
+	node := envoy.Node{Region: result.Topology.Regions[0].Name, Role: envoy.Gateway}
+	c := translate(t, result.Table, result.Topology, node)
+	warm := new(leakcheck.Prover)
+	if found := warm.Check(c, result.Table, result.Topology, node.Region); len(found) > 0 {
+		t.Fatalf("not proved: %v", found[0])
+	}
+	var lists []*anypb.Any
+	for _, rc := range c.Routes {
+		if rc.GetName() != envoy.Gateway {
+			continue
+		}
+		homes := rc.GetVirtualHosts()[0].GetMatcher().GetMatcherTree().GetExactMatchMap().GetMap()
+		for _, home := range slices.Sorted(maps.Keys(homes)) {
+			for _, on := range homes[home].GetMatcher().GetMatcherTree().GetExactMatchMap().GetMap() {
+				lists = append(lists, on.GetAction().GetTypedConfig())
+			}
+		}
+	}
+	leaking := 0
+	for i, list := range lists {
+		was := list.Value
+		list.Value = lists[(i+1)%len(lists)].Value
+		cold := leakcheck.Check(c, result.Table, result.Topology, node.Region)
+		if diff := cmp.Diff(cold, warm.Check(c, result.Table, result.Topology, node.Region)); diff != "" {
+			t.Fatalf("list %d (-without memory +with):\n%s", i, diff)
+		}
+		if len(cold) > 0 {
+			leaking++
+		}
+		list.Value = was
+	}
+	if leaking == 0 {
+		t.Errorf("none of %d exchanges leaks", len(lists))
+	}
 }

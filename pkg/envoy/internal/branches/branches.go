@@ -38,7 +38,12 @@ type Memory struct {
 	issuers     map[string][]string               // by home
 	verdicts    map[string][][]residency.Decision // by home: by class route and region
 	listed      map[[2]string]bool                // service and region, where a rule names it as one of several
+	places      map[string]int                    // of regions in the topology
+	names       map[string]*names                 // by home
 }
+
+// names are those of a home's branches, by region in the topology's order.
+type names struct{ users, peers []string }
 
 // Begin turns to a table and its places; everything else means them.
 func (m *Memory) Begin(t *residency.Table, top *topology.Topology) {
@@ -52,6 +57,10 @@ func (m *Memory) Begin(t *residency.Table, top *topology.Topology) {
 	*m = Memory{
 		table: t, topology: top, homes: t.Homes(), older: older, made: map[string]*Branch{},
 		issuers: map[string][]string{}, verdicts: map[string][][]residency.Decision{}, listed: map[[2]string]bool{},
+		places: map[string]int{}, names: map[string]*names{},
+	}
+	for i, r := range top.Regions {
+		m.places[r.Name] = i
 	}
 	for _, i := range t.Issuers() {
 		for _, home := range i.Homes {
@@ -105,11 +114,15 @@ func (m *Memory) Verdicts(home string, route int) []residency.Decision {
 // Share returns the branch of a home in one region, for its users or for its
 // peers, and makes it only where no equal one was made.
 func (m *Memory) Share(home string, region topology.Region, peer bool, build func() (*Branch, error)) (*Branch, error) {
-	key := m.users
-	if peer {
-		key = m.peers
+	named := m.names[home]
+	if named == nil {
+		named = &names{m.users(home), m.peers(home)}
+		m.names[home] = named
 	}
-	k := string(key(home, region.Name))
+	k := named.users[m.places[region.Name]]
+	if peer {
+		k = named.peers[m.places[region.Name]]
+	}
 	b := m.made[k]
 	if b == nil {
 		b = m.older[k]
@@ -136,40 +149,62 @@ func (m *Memory) start(role byte, home string) []byte {
 	return b
 }
 
-// users names the branch for those who enter in the region.
-func (m *Memory) users(home, region string) []byte {
-	b, near := m.start('u', home), false
-	for i := range m.table.Routes() {
-		d := m.table.DecideRoute(i, residency.Query{Home: home, Entry: region})
-		b = verdict(b, d)
-		b = texts(b, d.Serve)
-		// With several regions a response tells this one's name.
-		near = near || len(d.Serve) > 1 || slices.Contains(d.Serve, region)
+// users names the branches for those who enter in each region.
+func (m *Memory) users(home string) []string {
+	start, out := m.start('u', home), make([]string, len(m.topology.Regions))
+	var b []byte
+	for at, region := range m.topology.Regions {
+		near := false
+		b = append(b[:0], start...)
+		for i := range m.table.Routes() {
+			d := m.Verdicts(home, i)[at]
+			b = texts(verdict(b, d), d.Serve)
+			// With several regions a response tells this one's name.
+			near = near || len(d.Serve) > 1 || slices.Contains(d.Serve, region.Name)
+		}
+		if near {
+			b = text(b, region.Name)
+		}
+		out[at] = string(b)
 	}
-	if near {
-		b = text(b, region)
-	}
-	return b
+	return out
 }
 
-// peers names the branch for those who entered elsewhere.
-func (m *Memory) peers(home, region string) []byte {
-	b, near := m.start('p', home), false
-	own := slices.IndexFunc(m.topology.Regions, func(r topology.Region) bool { return r.Name == region })
+// peers names the branches for those who entered elsewhere. Each verdict is told
+// to the regions that it lets serve.
+func (m *Memory) peers(home string) []string {
+	start, near := m.start('p', home), make([]bool, len(m.topology.Regions))
+	all := make([][]byte, len(near))
+	for at := range all {
+		all[at] = slices.Clone(start)
+	}
 	for i := range m.table.Routes() {
-		all := m.Verdicts(home, i)
-		b = verdict(b, all[own])
-		for n, d := range all {
-			if d.Allowed() && slices.Contains(d.Serve, region) {
-				b, near = verdict(number(b, n), d), true
+		verdicts := m.Verdicts(home, i)
+		for at := range all {
+			all[at] = verdict(all[at], verdicts[at])
+		}
+		for n, d := range verdicts {
+			if !d.Allowed() {
+				continue
+			}
+			for _, region := range d.Serve {
+				if at, ok := m.places[region]; ok {
+					all[at], near[at] = verdict(number(all[at], n), d), true
+				}
 			}
 		}
-		b = number(b, -1)
+		for at := range all {
+			all[at] = number(all[at], -1)
+		}
 	}
-	if near {
-		b = text(b, region)
+	out := make([]string, len(all))
+	for at, b := range all {
+		if near[at] {
+			b = text(b, m.topology.Regions[at].Name)
+		}
+		out[at] = string(b)
 	}
-	return b
+	return out
 }
 
 func verdict(b []byte, d residency.Decision) []byte {

@@ -54,9 +54,13 @@ type Memory struct {
 	ids      map[string]int
 	contents map[string]*Content
 	proofs   map[string]Proof
+	values   map[*byte]value // by where they lie
 	held     int
 	next     int
 }
+
+// value is what lies at a place.
+type value struct{ length, id int }
 
 // begin makes room; it must be called when no ID of this Memory is in use, and
 // tells whether all were forgotten.
@@ -64,7 +68,7 @@ func (m *Memory) begin() (forgotten bool) {
 	if m.ids != nil && m.held < most {
 		return false
 	}
-	*m = Memory{ids: map[string]int{}, contents: map[string]*Content{}, proofs: map[string]Proof{}}
+	*m = Memory{ids: map[string]int{}, contents: map[string]*Content{}, proofs: map[string]Proof{}, values: map[*byte]value{}}
 	return true
 }
 
@@ -127,23 +131,23 @@ func texts(b []byte, list []string) []byte {
 }
 
 // Meaning appends everything that a walk of a branch reads of it. It is false for
-// shapes that it does not know.
-func Meaning(b []byte, on *xdsmatcherv3.Matcher_OnMatch) ([]byte, bool) {
+// shapes that it does not know. Packed messages stand for their bytes by an ID.
+func (m *Memory) Meaning(b []byte, on *xdsmatcherv3.Matcher_OnMatch) ([]byte, bool) {
 	if on.GetKeepMatching() {
 		return b, false
 	}
 	switch {
 	case on.GetMatcher() != nil:
-		return tree(append(b, 'm'), on.GetMatcher())
+		return m.tree(append(b, 'm'), on.GetMatcher())
 	case on.GetAction() != nil:
-		return message(append(b, 'a'), on.GetAction().GetTypedConfig()), true
+		return m.message(append(b, 'a'), on.GetAction().GetTypedConfig()), true
 	}
 	return append(b, '-'), true
 }
 
-func tree(b []byte, m *xdsmatcherv3.Matcher) ([]byte, bool) {
+func (m *Memory) tree(b []byte, x *xdsmatcherv3.Matcher) ([]byte, bool) {
 	ok := true
-	switch t := m.GetMatcherType().(type) {
+	switch t := x.GetMatcherType().(type) {
 	case nil:
 		b = append(b, '-')
 	case *xdsmatcherv3.Matcher_MatcherTree_:
@@ -151,22 +155,37 @@ func tree(b []byte, m *xdsmatcherv3.Matcher) ([]byte, bool) {
 			return b, false
 		}
 		entries := t.MatcherTree.GetExactMatchMap().GetMap()
-		b = Number(message(append(b, 't'), t.MatcherTree.GetInput().GetTypedConfig()), len(entries))
+		b = Number(m.message(append(b, 't'), t.MatcherTree.GetInput().GetTypedConfig()), len(entries))
 		for _, key := range slices.Sorted(maps.Keys(entries)) {
-			if b, ok = Meaning(Text(b, key), entries[key]); !ok {
+			if b, ok = m.Meaning(Text(b, key), entries[key]); !ok {
 				return b, false
 			}
 		}
 	default:
 		return b, false
 	}
-	if m.GetOnNoMatch() == nil {
+	if x.GetOnNoMatch() == nil {
 		return append(b, '-'), true
 	}
-	return Meaning(append(b, '+'), m.GetOnNoMatch())
+	return m.Meaning(append(b, '+'), x.GetOnNoMatch())
 }
 
-func message(b []byte, a *anypb.Any) []byte {
-	b = Text(b, a.GetTypeUrl())
-	return append(Number(b, len(a.GetValue())), a.GetValue()...)
+func (m *Memory) message(b []byte, a *anypb.Any) []byte {
+	return Number(Text(b, a.GetTypeUrl()), m.packed(a.GetValue()))
+}
+
+// packed is ID for the bytes of a packed message. Bytes that lie where they lay
+// are not read again: a message that changes is packed anew, and what lies here
+// is held, so that nothing else can come to lie in its place.
+func (m *Memory) packed(b []byte) int {
+	if len(b) == 0 {
+		return m.ID(b)
+	}
+	v, ok := m.values[&b[0]]
+	if !ok || v.length != len(b) {
+		v = value{len(b), m.ID(b)}
+		m.values[&b[0]] = v
+		m.held += cap(b)
+	}
+	return v.id
 }
