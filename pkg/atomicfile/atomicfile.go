@@ -10,7 +10,9 @@ import (
 )
 
 // Write replaces path by rename, so that a reader sees the old or the new
-// content, and a key never exists with a wider mode than its own.
+// content, and a key never exists with a wider mode than its own. The content is
+// on the disk before it has the name. Whoever dies in Write may leave a file named
+// .tmp-* beside path, which nobody reads.
 func Write(path string, data []byte, mode os.FileMode) error {
 	temp, err := stage(path, data, mode)
 	if err != nil {
@@ -29,7 +31,9 @@ func stage(path string, data []byte, mode os.FileMode) (temp string, err error) 
 	if err != nil {
 		return "", fmt.Errorf("write %s: %w", path, err)
 	}
-	_, err = f.Write(data)
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
 	if err := errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
 		os.Remove(f.Name())
 		return "", fmt.Errorf("write %s: %w", path, err)

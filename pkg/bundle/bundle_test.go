@@ -142,7 +142,7 @@ func TestLimitsAreReached(t *testing.T) {
 	}
 }
 
-func TestDigestComesFirst(t *testing.T) {
+func TestT18DigestComesFirst(t *testing.T) {
 	b := mustNew(t, sample())
 	// Not even an archive: only the digest may be what is wrong with it.
 	if _, err := Open([]byte("no archive"), b.Digest()); !errors.Is(err, ErrDigest) {
@@ -185,7 +185,7 @@ func archive(t *testing.T, headers ...*tar.Header) []byte {
 }
 
 // Each archive has its true digest, so that only its form can be refused.
-func TestOpenRefusesOtherForms(t *testing.T) {
+func TestT18OpenRefusesOtherForms(t *testing.T) {
 	with := func(change func(*tar.Header)) []byte {
 		h := header("b", 3)
 		change(h)

@@ -228,7 +228,7 @@ func TestT18DamagedBundle(t *testing.T) {
 	}
 }
 
-func TestDamagedHeadAndHistory(t *testing.T) {
+func TestT18DamagedHeadAndHistory(t *testing.T) {
 	s, _ := start(t)
 	storetest.Publish(t, s, 0, 1)
 	second := storetest.Publish(t, s, 1, 2)
