@@ -1,4 +1,4 @@
-package atomicfile_test
+package atomicfile
 
 import (
 	"bytes"
