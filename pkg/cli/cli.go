@@ -93,7 +93,7 @@ Envoy that pins each user's traffic to the regions that the policy of the user's
 home jurisdiction allows. This command checks and explains policies, offline,
 and runs a deployment.
 
-Start with "domicile demo", or with "domicile lint policies".`,
+Start with "domicile demo", or with "domicile init DIR" for policies of your own.`,
 		Example: `  domicile lint policies
   domicile test policies
   domicile explain --home SA --class message --entry eu-frankfurt
