@@ -196,7 +196,15 @@ func (s *scanner) block(list token.Tokens) (used int, err error) {
 		t.Lines = strings.Split(strings.TrimSuffix(string(s.src[from:s.at]), "\n"), "\n")
 		if !strings.Contains(t.Raw, "+") {
 			n := len(t.Lines)
-			for n > 0 && strings.TrimSpace(t.Lines[n-1]) == "" {
+			indent := len(s.src) // there are blanks only
+			for _, line := range t.Lines {
+				if text := strings.TrimLeft(line, " "); text != "" {
+					indent = len(line) - len(text)
+					break
+				}
+			}
+			// A line of more blanks than the indentation is text.
+			for n > 0 && strings.TrimSpace(t.Lines[n-1]) == "" && len(t.Lines[n-1]) <= indent {
 				n--
 			}
 			// The empty lines that end it belong to what follows.
