@@ -163,18 +163,30 @@ func (c *Controller) head(ctx context.Context) (store.Record, error) {
 // change checks b and publishes it on top of head.
 // Asking bounds what is read from the store before the check.
 func (c *Controller) change(ctx, asking context.Context, head store.Record, b *bundle.Bundle, r store.Record, lift bool) (Outcome, error) {
+	heals := false
 	if head.Sequence != 0 && head.Bundle == b.Digest() {
-		return Outcome{Record: head, Unchanged: true}, nil
+		// Where the store has spoiled the archive, this is how it is mended: by a new
+		// record, with which the archive is written again.
+		_, err := c.store.Bundle(asking, b.Digest())
+		if heals = errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrNotFound); !heals {
+			return Outcome{Record: head, Unchanged: true}, nil
+		}
 	}
 	r.At = c.now().UTC().Truncate(time.Millisecond)
-	before, err := c.governing(ctx, asking, head, r.At)
+	var before *compiled
+	var err error
+	if heals {
+		before, err = c.governedBy(ctx, b, head, r.At)
+	} else {
+		before, err = c.governing(ctx, asking, head, r.At)
+	}
 	if err != nil {
 		return Outcome{}, err
 	}
 	if b, err = c.carried(ctx, b, before, lift); err != nil {
 		return Outcome{}, err
 	}
-	if head.Sequence != 0 && head.Bundle == b.Digest() {
+	if !heals && head.Sequence != 0 && head.Bundle == b.Digest() {
 		return Outcome{Record: head, Unchanged: true}, nil
 	}
 	select {

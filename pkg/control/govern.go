@@ -178,6 +178,11 @@ func (c *Controller) governing(ctx, asking context.Context, r store.Record, at t
 			return nil, err
 		}
 	}
+	return c.governedBy(ctx, b, r, at)
+}
+
+// governedBy is governing with the bundle that the record names.
+func (c *Controller) governedBy(ctx context.Context, b *bundle.Bundle, r store.Record, at time.Time) (*compiled, error) {
 	if p, _ := c.compile(ctx, b, at, false); p != nil {
 		return p, nil
 	}

@@ -91,6 +91,7 @@ type site struct {
 	rounds        int
 	head          store.Record
 	now           *bundle.Bundle // what head names
+	dir           string         // of the first policy
 }
 
 func repo() string {
@@ -146,7 +147,7 @@ func newSite(t *testing.T) *site {
 	if code, out := s.run("apply", at); code != 0 {
 		t.Fatalf("first policy: exit %d: %s", code, out)
 	}
-	s.now, s.head = b, s.judge(store.Record{}, nil, b)
+	s.dir, s.now, s.head = at, b, s.judge(store.Record{}, nil, b)
 	return s
 }
 
