@@ -52,7 +52,7 @@ func TestMemoryNeverChangesTheVerdict(t *testing.T) {
 }
 
 // edited changes one rule, and now and then who is observed, who may name a home,
-// or where a backend stands.
+// where a backend stands, or the class routes.
 func edited(r *rand.Rand, spec residency.Spec, top *topology.Topology) (residency.Spec, *topology.Topology) {
 	if len(spec.Rules) > 0 {
 		spec.Rules = slices.Clone(spec.Rules)
@@ -63,7 +63,7 @@ func edited(r *rand.Rand, spec residency.Spec, top *topology.Topology) (residenc
 			rule.Serve = []string{spec.Regions[r.IntN(len(spec.Regions))].Name}
 		}
 	}
-	switch r.IntN(4) {
+	switch r.IntN(6) {
 	case 0:
 		spec.Observed = spec.Observed[:len(spec.Observed)/2]
 	case 1:
@@ -75,6 +75,15 @@ func edited(r *rand.Rand, spec residency.Spec, top *topology.Topology) (residenc
 		region := &other.Regions[r.IntN(len(other.Regions))]
 		region.Backends = map[string][]string{"message": {"10.77.0.1:80"}, "profile": {"10.77.0.2:80"}}
 		return spec, &other
+	case 3: // which class a request is of
+		spec.Routes = slices.Clone(spec.Routes)
+		slices.Reverse(spec.Routes)
+	case 4: // whose data a class is, and who serves it
+		spec.Routes = slices.Clone(spec.Routes)
+		route := &spec.Routes[r.IntN(len(spec.Routes))]
+		if route.Subject == residency.SubjectCaller && route.Match.PathTemplate == "" {
+			route.Match, route.Service = residency.Match{PathPrefix: "/v2"}, "profile"
+		}
 	}
 	return spec, top
 }

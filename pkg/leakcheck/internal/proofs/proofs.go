@@ -146,7 +146,6 @@ func (m *Memory) Meaning(b []byte, on *xdsmatcherv3.Matcher_OnMatch) ([]byte, bo
 }
 
 func (m *Memory) tree(b []byte, x *xdsmatcherv3.Matcher) ([]byte, bool) {
-	ok := true
 	switch t := x.GetMatcherType().(type) {
 	case nil:
 		b = append(b, '-')
@@ -157,6 +156,7 @@ func (m *Memory) tree(b []byte, x *xdsmatcherv3.Matcher) ([]byte, bool) {
 		entries := t.MatcherTree.GetExactMatchMap().GetMap()
 		b = Number(m.message(append(b, 't'), t.MatcherTree.GetInput().GetTypedConfig()), len(entries))
 		for _, key := range slices.Sorted(maps.Keys(entries)) {
+			var ok bool
 			if b, ok = m.Meaning(Text(b, key), entries[key]); !ok {
 				return b, false
 			}
