@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
@@ -186,7 +187,7 @@ func (r *run) file(at show.Place, dir, name string, named bool) error {
 	if err != nil {
 		return exit.Errorf(exit.Usage, "read %s: %w", at.Shown(name), err)
 	}
-	if !named && !format.IsPolicy(src) {
+	if !named && !placed(name) && !format.IsPolicy(src) {
 		return nil
 	}
 	out := r.source(at, name, src)
@@ -205,6 +206,13 @@ func (r *run) file(at show.Place, dir, name string, named bool) error {
 		}
 	}
 	return nil
+}
+
+// placed tells whether a file lies where policy files lie: it is looked at even if
+// it does not say that it is one.
+func placed(name string) bool {
+	dir, _, inside := strings.Cut(name, "/")
+	return inside && slices.Contains([]string{"law", "jurisdictions", "waivers"}, dir)
 }
 
 // patch shows a difference, without the control characters of the file.

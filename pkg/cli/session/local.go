@@ -14,6 +14,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/bundle"
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
+	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -106,8 +107,20 @@ func (a *Session) judge(cmd *cobra.Command, in release.Input, b *bundle.Bundle, 
 // it has no table and no configuration. (Of TableOnly it has the table.)
 func (l *Local) Good() bool { return l.Result != nil }
 
-// Refuse is the result of a command that needs a good release and has none.
+// Refuse is the result of a command that needs a good release and has none: machine
+// output lists the problems as lint does, people read them on stderr.
 func (a *Session) Refuse(l *Local) error {
+	if a.Output == "json" || a.Output == "yaml" {
+		v := struct {
+			Versioned
+			Problems []show.Problem      `json:"problems"`
+			Leaks    []leakcheck.Finding `json:"leaks,omitempty"`
+		}{V1(), l.JSON(l.Problems), l.Leaks}
+		if err := a.Emit(v, nil); err != nil {
+			return err
+		}
+		return exit.Errorf(exit.Findings, "%s does not compile; see domicile lint", l.Dir)
+	}
 	for _, q := range l.Problems {
 		if q.Severity == policy.Error {
 			l.Text(a.Err, []policy.Problem{q})
