@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing/fstest"
 
 	"github.com/spf13/cobra"
@@ -201,15 +202,18 @@ func write(dir string, files map[string][]byte) (err error) {
 	if _, missing := os.Stat(dir); errors.Is(missing, fs.ErrNotExist) {
 		return appear(dir, files)
 	}
-	old := map[string][]byte{}
+	old, err := present(dir, files)
+	if err != nil {
+		return err
+	}
 	var written, made []string
 	defer func() {
 		if err == nil {
 			return
 		}
 		for _, name := range written {
-			if data, was := old[name]; was {
-				err = errors.Join(err, atomicfile.Write(name, data, 0o644))
+			if f, was := old[name]; was {
+				err = errors.Join(err, atomicfile.Write(name, f.data, f.mode))
 			} else {
 				err = errors.Join(err, os.Remove(name))
 			}
@@ -223,15 +227,42 @@ func write(dir string, files map[string][]byte) (err error) {
 		if made, err = parents(filepath.Dir(name), made); err != nil {
 			return err
 		}
-		if data, missing := os.ReadFile(name); missing == nil {
-			old[name] = data
-		}
 		if err = atomicfile.Write(name, files[file], 0o644); err != nil {
 			return err
 		}
 		written = append(written, name)
 	}
 	return nil
+}
+
+// file is what a file was before it is replaced.
+type file struct {
+	data []byte
+	mode fs.FileMode
+}
+
+// present reads the files that will be replaced, by path. One that is no plain file,
+// or cannot be read, is an error: it could not be put back.
+func present(dir string, files map[string][]byte) (map[string]file, error) {
+	out := map[string]file{}
+	for name := range files {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		info, err := os.Lstat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR): // what is in the way is found by writing
+			continue
+		case err != nil:
+			return nil, err
+		case !info.Mode().IsRegular():
+			return nil, fmt.Errorf("%s is no plain file; nothing was written", path)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		out[path] = file{data, info.Mode().Perm()}
+	}
+	return out, nil
 }
 
 // parents makes a directory and those above it, and adds what it made.
