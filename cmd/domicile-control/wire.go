@@ -57,7 +57,7 @@ func (p *plane) open(o *options) error {
 	if err != nil {
 		return err
 	}
-	xdsTLS, err := o.serverTLS(p.log, []string{"h2"}, identity.RoleGateway, identity.RolePeer, identity.RoleSidecar)
+	xdsTLS, err := o.serverTLS(p.log, []string{"h2"}, identity.Envoys()...)
 	if err != nil {
 		return err
 	}

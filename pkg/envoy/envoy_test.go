@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/domicile-dev/domicile/pkg/envoy"
+	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -78,6 +79,18 @@ func translate(t testing.TB, in envoy.Input) *envoy.Resources {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// TestRolesOfEnvoys: the control plane admits the roles that Translate makes
+// configurations of, and no others.
+func TestRolesOfEnvoys(t *testing.T) {
+	var got []string
+	for _, n := range envoy.Nodes(&topology.Topology{Regions: []topology.Region{{Name: "eu"}}}) {
+		got = append(got, n.Role)
+	}
+	if !slices.Equal(got, identity.Envoys()) {
+		t.Errorf("Translate knows %v, identities are %v", got, identity.Envoys())
+	}
 }
 
 func TestGolden(t *testing.T) {

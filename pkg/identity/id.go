@@ -27,6 +27,11 @@ const (
 	RoleOperator = "operator" // a person or job that calls the admin API, in no region
 )
 
+// Envoys lists the roles of Envoys that get a configuration from the control plane.
+// Package envoy, which is core and does not know this one, names the same; a test
+// there holds the two together.
+func Envoys() []string { return []string{RoleGateway, RolePeer, RoleSidecar} }
+
 // NoRegion is the Region of roles that belong to no region.
 const NoRegion = "-"
 

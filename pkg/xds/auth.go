@@ -32,7 +32,7 @@ func AuthenticateTLS(trustDomain string) func(context.Context) (identity.ID, err
 	}
 }
 
-var served = identity.Role(identity.RoleGateway, identity.RolePeer, identity.RoleSidecar)
+var served = identity.Role(identity.Envoys()...)
 
 // admit refuses whoever is no proxy: a node of the trust domain may be one of
 // the control plane, or an operator.
