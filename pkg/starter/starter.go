@@ -27,6 +27,7 @@ import (
 type Input struct {
 	Set     *policy.Set // the shipped law files and groups
 	Codes   []string    // of homes, each with a law file
+	Regions []Region    // of the operator; the others that the homes need are made up
 	Today   time.Time
 	JWKS    []byte // a key set of the example issuer, public keys only
 	Release string // of Domicile, for continuous integration: a tag or a branch
@@ -42,10 +43,15 @@ func Homes(set *policy.Set) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(set.Laws)), func(code string) bool { return code == "EU" })
 }
 
+// Region is a region that the operator has: a name of the form that policy files
+// take, no two alike, and a code of ISO 3166-1.
+type Region struct{ Name, Country string }
+
 // region is a region of the starter's deployment.
 type region struct {
-	Name, Country, Host string
-	Index               int // from 1
+	Region
+	Host  string
+	Index int // from 1
 }
 
 // home is a chosen home and where it is served.
@@ -58,7 +64,7 @@ type home struct {
 
 type data struct {
 	Input
-	Regions []region
+	Regions []region // those of the input first
 	Homes   []home
 }
 
@@ -68,6 +74,9 @@ var files embed.FS
 // Files returns the files by slash path. Its error is a code without a law file.
 func Files(in Input) (map[string][]byte, error) {
 	d := data{Input: in}
+	for _, r := range in.Regions {
+		d.add(r, r.Name)
+	}
 	for _, code := range in.Codes {
 		l := in.Set.Laws[code]
 		if l == nil {
@@ -131,24 +140,51 @@ func render(source string, d data) ([]byte, error) {
 }
 
 // regionOf returns the region that serves a home: one in its country, or one for
-// all homes between which no border is crossed.
+// all homes between which no border is crossed. It makes one up where there is none.
 func (d *data) regionOf(code string) region {
 	country, _, _ := strings.Cut(code, "-")
-	name := strings.ToLower(country) + "-1"
-	for _, g := range slices.SortedFunc(maps.Values(d.Set.Groups), func(a, b *law.Group) int { return cmp.Compare(a.Name, b.Name) }) {
-		if g.FreeMovement && member(g, country, d.Today) {
-			name = strings.ToLower(g.Name) + "-1"
-			break
-		}
-	}
 	for _, r := range d.Regions {
-		if r.Name == name {
+		if r.Country == country {
 			return r
 		}
 	}
-	r := region{Name: name, Country: country, Host: strings.TrimSuffix(name, "-1"), Index: len(d.Regions) + 1}
-	d.Regions = append(d.Regions, r)
-	return r
+	host := strings.ToLower(country)
+	if g := d.freely(country); g != nil {
+		host = strings.ToLower(g.Name)
+	}
+	for _, r := range d.Regions {
+		if !d.border(country, r.Country) {
+			return r
+		}
+	}
+	base, name := host, host+"-1"
+	for n := 2; slices.ContainsFunc(d.Regions, func(r region) bool { return r.Name == name || r.Host == host }); n++ {
+		name = fmt.Sprintf("%s-%d", base, n)
+		host = name
+	}
+	return d.add(Region{name, country}, host)
+}
+
+func (d *data) add(r Region, host string) region {
+	out := region{Region: r, Host: host, Index: len(d.Regions) + 1}
+	d.Regions = append(d.Regions, out)
+	return out
+}
+
+// border tells whether data that goes from one country to another crosses a border.
+func (d *data) border(from, to string) bool {
+	g := d.freely(from)
+	return from != to && (g == nil || !member(g, to, d.Today))
+}
+
+// freely is the group of free movement that a country belongs to, if any.
+func (d *data) freely(country string) *law.Group {
+	for _, g := range slices.SortedFunc(maps.Values(d.Set.Groups), func(a, b *law.Group) int { return cmp.Compare(a.Name, b.Name) }) {
+		if g.FreeMovement && member(g, country, d.Today) {
+			return g
+		}
+	}
+	return nil
 }
 
 func member(g *law.Group, code string, at time.Time) bool {

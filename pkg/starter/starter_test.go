@@ -22,14 +22,14 @@ import (
 
 var today = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
 
-func made(t *testing.T, codes ...string) map[string][]byte {
+func made(t *testing.T, regions []Region, codes ...string) map[string][]byte {
 	t.Helper()
 	set, _ := policy.Parse(fstest.MapFS{}, policies.Shipped())
 	jwks, err := fs.ReadFile(policies.Library(), "jwks.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := Files(Input{Set: set, Codes: codes, Today: today, JWKS: jwks, Release: "v1.2.3"})
+	out, err := Files(Input{Set: set, Codes: codes, Regions: regions, Today: today, JWKS: jwks, Release: "v1.2.3"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,9 +45,9 @@ func mapFS(files map[string][]byte) fstest.MapFS {
 }
 
 // works requires that a starter has no problem, no leak and full coverage.
-func works(t *testing.T, codes ...string) {
+func works(t *testing.T, regions []Region, codes ...string) {
 	t.Helper()
-	r := release.Build(release.Input{FS: mapFS(made(t, codes...)), At: today, Strict: true, TableOnly: len(codes) > 4})
+	r := release.Build(release.Input{FS: mapFS(made(t, regions, codes...)), At: today, Strict: true, TableOnly: len(codes) > 4})
 	for _, p := range r.Problems {
 		t.Errorf("%v: %s:%d:%d: %s %s", codes, p.File, p.Line, p.Column, p.Code, p.Message)
 	}
@@ -72,17 +72,17 @@ func TestEveryHomeWorks(t *testing.T) {
 	if len(homes) < 60 || slices.Contains(homes, "EU") {
 		t.Fatalf("homes: %v", homes)
 	}
-	works(t, homes...)
-	works(t, "SA", "TR", "DE")
-	works(t, "AE-DIFC")
-	works(t, "RU", "NO", "US-CA")
+	works(t, nil, homes...)
+	works(t, nil, "SA", "TR", "DE")
+	works(t, nil, "AE-DIFC")
+	works(t, nil, "RU", "NO", "US-CA")
 }
 
 // TestFilesAreLaidOut: what is written is what the formatter writes, and every
 // other file is well-formed.
 func TestFilesAreLaidOut(t *testing.T) {
 	f := format.New()
-	for name, data := range made(t, "SA", "TR", "DE", "FR", "NO", "CN", "US-CA") {
+	for name, data := range made(t, nil, "SA", "TR", "DE", "FR", "NO", "CN", "US-CA") {
 		switch {
 		case strings.HasSuffix(name, ".yaml") && !strings.HasPrefix(name, "."):
 			out, problems, err := f.Source(name, data)
@@ -110,7 +110,7 @@ func TestFilesAreLaidOut(t *testing.T) {
 
 // TestRegions: one region for each country, one for all members of the EEA.
 func TestRegions(t *testing.T) {
-	set, _ := policy.Parse(mapFS(made(t, "SA", "FR", "NO", "DE", "US-CA", "US")), policies.Shipped())
+	set, _ := policy.Parse(mapFS(made(t, nil, "SA", "FR", "NO", "DE", "US-CA", "US")), policies.Shipped())
 	var got []string
 	for _, r := range set.Deployment.Regions {
 		got = append(got, r.Name+" "+r.Country)
@@ -123,6 +123,35 @@ func TestRegions(t *testing.T) {
 	}
 }
 
+// TestOwnRegions: a home is served by the operator's region in its country, else by
+// one without a border between, else by one made up, whose name and host are free.
+func TestOwnRegions(t *testing.T) {
+	own := []Region{{"eu-paris", "FR"}, {"eu-frankfurt", "DE"}, {"sa", "TR"}, {"sa-2", "BR"}}
+	codes := []string{"SA", "DE", "NO", "TR"}
+	files := made(t, own, codes...)
+	works(t, own, codes...)
+	set, _ := policy.Parse(mapFS(files), policies.Shipped())
+	var got []string
+	for _, r := range set.Deployment.Regions {
+		got = append(got, r.Name+" "+r.Country+" "+r.Host)
+	}
+	want := []string{
+		"eu-paris FR eu-paris.im.example.com", "eu-frankfurt DE eu-frankfurt.im.example.com", "sa TR sa.im.example.com",
+		"sa-2 BR sa-2.im.example.com", "sa-3 SA sa-3.im.example.com",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	for home, region := range map[string]string{"SA": "sa-3", "DE": "eu-frankfurt", "NO": "eu-paris", "TR": "sa"} {
+		if got := values(set.Jurisdictions[home].Rules["message"].Serve); !slices.Equal(got, []string{region}) {
+			t.Errorf("%s is served in %v, want %s", home, got, region)
+		}
+	}
+	if strings.Contains(string(files["jurisdictions/de_test.yaml"]), `to: "FR"`) {
+		t.Error("a test of DE says that nothing covers serving in FR, where no border is crossed")
+	}
+}
+
 func values(in []policy.Text) (out []string) {
 	for _, x := range in {
 		out = append(out, x.Value)
@@ -132,7 +161,7 @@ func values(in []policy.Text) (out []string) {
 
 // TestEachRuleIsGuarded: without any one rule a test of the starter fails.
 func TestEachRuleIsGuarded(t *testing.T) {
-	files := made(t, "SA", "DE")
+	files := made(t, nil, "SA", "DE")
 	for name, data := range files {
 		if !strings.HasPrefix(name, "jurisdictions/") || strings.HasSuffix(name, "_test.yaml") {
 			continue

@@ -70,7 +70,7 @@ func (d data) jurisdiction(h home) []byte {
 // abroad is a country to show in an example.
 func (d data) abroad(h home) string {
 	for _, r := range d.Regions {
-		if r.Name != h.Region.Name {
+		if d.border(h.Region.Country, r.Country) {
 			return r.Country
 		}
 	}
@@ -148,7 +148,7 @@ func (d data) tests(h home) []byte {
 	}
 	for _, r := range d.Regions {
 		ask("profiles are not cached in "+r.Name, "profile", "edge: "+r.Name+", field: displayName", "cache: none")
-		if r.Name != own {
+		if d.border(h.Region.Country, r.Country) {
 			ask("nothing covers serving messages in "+r.Name, "message", fmt.Sprintf("to: %q, for: serve", r.Country), "deny: transfer-not-allowed")
 		}
 	}

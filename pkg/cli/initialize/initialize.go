@@ -14,6 +14,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -45,8 +46,8 @@ type result struct {
 // Command is the command "init".
 func Command(s *session.Session) *cobra.Command {
 	var (
-		codes []string
-		force bool
+		codes, regions []string
+		force          bool
 	)
 	cmd := &cobra.Command{
 		Use:   "init DIR",
@@ -61,10 +62,12 @@ before the first byte is written. A directory that holds anything is refused; wi
 --force the files of the starter replace those of the same name, and no others.`,
 		Example: `  domicile init my-policies --jurisdictions SA,TR,DE
   domicile init . --jurisdictions NO,US-CA
+  domicile init my-policies --jurisdictions SA,DE,NO --regions me-riyadh=SA,eu-frankfurt=DE
   domicile demo --policies my-policies`,
 		Args: session.Args("DIR"), ValidArgsFunction: session.Directories,
 	}
 	cmd.Flags().StringSliceVar(&codes, "jurisdictions", nil, "`codes` of the homes of your users, separated by commas")
+	cmd.Flags().StringSliceVar(&regions, "regions", nil, "your regions as `NAME=COUNTRY`, separated by commas (default: one for each country, one for the EEA)")
 	cmd.Flags().BoolVar(&force, "force", false, "write into a directory that is not empty")
 	session.Complete(cmd, "jurisdictions", func(*cobra.Command) []string { return starter.Homes(library()) })
 	cmd.RunE = s.Run(func(cmd *cobra.Command, args []string) error {
@@ -73,14 +76,18 @@ before the first byte is written. A directory that holds anything is refused; wi
 		if err != nil {
 			return err
 		}
-		if err := vacant(args[0], force, s.Lang()); err != nil {
-			return err
-		}
-		files, err := starting(s, set, homes)
+		own, err := placed(cmd, s.Lang(), regions)
 		if err != nil {
 			return err
 		}
-		if err := prove(s, cmd, args[0], files); err != nil {
+		if err := vacant(args[0], force, s.Lang()); err != nil {
+			return err
+		}
+		files, err := starting(s, set, homes, own)
+		if err != nil {
+			return err
+		}
+		if err := prove(s, cmd, args[0], files, len(own) > 0); err != nil {
 			return err
 		}
 		if err := write(args[0], files); err != nil {
@@ -118,6 +125,32 @@ func chosen(cmd *cobra.Command, l lang.Lang, set *policy.Set, codes []string) ([
 	return out, nil
 }
 
+// isName and isCountry are the forms of a region's name and country; which codes
+// are countries is known to who reads the deployment. A truth value of YAML is no
+// name here: the files of the starter hold names unquoted.
+var (
+	isName    = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	isTruth   = regexp.MustCompile(`^(y|n|yes|no|on|off|true|false)$`)
+	isCountry = regexp.MustCompile(`^[A-Z]{2}$`)
+)
+
+// placed judges the regions.
+func placed(cmd *cobra.Command, l lang.Lang, regions []string) ([]starter.Region, error) {
+	var out []starter.Region
+	for _, r := range regions {
+		name, country, _ := strings.Cut(strings.TrimSpace(r), "=")
+		country = strings.ToUpper(country)
+		switch {
+		case !isName.MatchString(name) || isTruth.MatchString(name) || !isCountry.MatchString(country):
+			return nil, session.Usage(cmd, "%s", lang.T("region %q is not of the form NAME=COUNTRY, as in eu-frankfurt=DE", r).In(l))
+		case slices.ContainsFunc(out, func(x starter.Region) bool { return x.Name == name }):
+			return nil, session.Usage(cmd, "%s", lang.T("region %q stands there twice", name).In(l))
+		}
+		out = append(out, starter.Region{Name: name, Country: country})
+	}
+	return out, nil
+}
+
 // vacant refuses a directory that holds something.
 func vacant(dir string, force bool, l lang.Lang) error {
 	entries, err := os.ReadDir(dir)
@@ -135,7 +168,7 @@ func vacant(dir string, force bool, l lang.Lang) error {
 	return nil
 }
 
-func starting(s *session.Session, set *policy.Set, homes []string) (map[string][]byte, error) {
+func starting(s *session.Session, set *policy.Set, homes []string, regions []starter.Region) (map[string][]byte, error) {
 	jwks, err := exampleKeys()
 	if err != nil {
 		return nil, exit.Errorf(exit.Bug, "%w", err)
@@ -144,7 +177,7 @@ func starting(s *session.Session, set *policy.Set, homes []string) (map[string][
 	if !strings.HasPrefix(release, "v") || strings.ContainsAny(release, "-+") {
 		release = "main" // built from a working tree: there is no such tag
 	}
-	files, err := starter.Files(starter.Input{Set: set, Codes: homes, Today: s.Now().UTC(), JWKS: jwks, Release: release})
+	files, err := starter.Files(starter.Input{Set: set, Codes: homes, Regions: regions, Today: s.Now().UTC(), JWKS: jwks, Release: release})
 	if err != nil {
 		return nil, exit.Errorf(exit.Bug, "%w", err)
 	}
@@ -170,8 +203,9 @@ func exampleKeys() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// prove refuses, as a bug, what would not compile, leaks or fails its own tests.
-func prove(s *session.Session, cmd *cobra.Command, dir string, files map[string][]byte) error {
+// prove refuses what would not compile, leaks or fails its own tests: as a bug,
+// unless regions were given, which may be in no country that there is.
+func prove(s *session.Session, cmd *cobra.Command, dir string, files map[string][]byte, given bool) error {
 	own := map[string][]byte{}
 	for name, data := range files {
 		// A bundle holds policy files and their keys; the rest is for people.
@@ -186,6 +220,9 @@ func prove(s *session.Session, cmd *cobra.Command, dir string, files map[string]
 	l, err := s.Judge(cmd, b.FS(), dir, session.Judged{Strict: true})
 	if err != nil {
 		return err
+	}
+	if !l.Good() && given {
+		return errors.Join(exit.Errorf(exit.Usage, "%s", lang.T("the starter does not compile with these regions; nothing was written").In(s.Lang())), s.Refuse(l))
 	}
 	if !l.Good() {
 		return errors.Join(exit.Errorf(exit.Bug, "the starter does not compile; nothing was written"), s.Refuse(l))
