@@ -31,6 +31,7 @@ type lintResult struct {
 	Fixable    int                 `json:"fixable"`
 	Fixed      *mend.Done          `json:"fixed,omitempty"` // by --fix
 	Files      int                 `json:"files"`
+	Rules      int                 `json:"rules"`            // of all jurisdictions that could be read
 	Table      string              `json:"table,omitempty"`  // digest of what the files mean
 	Bundle     string              `json:"bundle,omitempty"` // digest of the files
 }
@@ -138,6 +139,9 @@ func (a *app) lintReport(l *session.Local, done *mend.Done) error {
 	}
 	if l.Set != nil {
 		r.Files = len(l.Set.Files)
+		for _, j := range l.Set.Jurisdictions {
+			r.Rules += len(j.Rules)
+		}
 	}
 	if l.Good() {
 		r.Table, r.Bundle = l.Table.Digest(), l.Bundle.Digest()
@@ -145,8 +149,8 @@ func (a *app) lintReport(l *session.Local, done *mend.Done) error {
 	return a.Emit(r, func(w io.Writer) {
 		done.Text(w, l.Lang)
 		l.Text(w, all)
-		fmt.Fprint(w, lang.T("Checked %[1]s: %[2]s, %[3]s.",
-			show.CountText(r.Files, "file"), show.CountText(r.Errors, "error"), show.CountText(r.Warnings, "warning")).In(l.Lang))
+		fmt.Fprint(w, lang.T("Checked %[1]s, %[2]s: %[3]s, %[4]s.",
+			show.CountText(r.Files, "file"), show.CountText(r.Rules, "rule"), show.CountText(r.Errors, "error"), show.CountText(r.Warnings, "warning")).In(l.Lang))
 		if n := len(r.Suppressed); n > 0 {
 			fmt.Fprint(w, lang.T(" Hidden by comments: %s.", show.CountText(n, "warning")).In(l.Lang))
 		}
