@@ -80,7 +80,7 @@ beside the jurisdiction, and runs nothing.`,
 		case len(r.Cases) == 0:
 			return exit.Errorf(exit.Findings, "%s", lang.T("%s holds no policy test, so nothing was tested", l.Dir).In(l.Lang))
 		case r.Coverage.Percent() < coverage:
-			return exit.Errorf(exit.Findings, "%s", lang.T("the cases reach %d %%, less than %d %%", r.Coverage.Percent(), coverage).In(l.Lang))
+			return exit.Errorf(exit.Findings, "%s", lang.T("the cases reach %d %%, less than %d %%  %s", r.Coverage.Percent(), coverage, policytest.CodeCoverage).In(l.Lang))
 		}
 		return nil
 	})

@@ -3,7 +3,7 @@ package lang
 // zhPolicytest holds the sentences of pkg/policytest.
 var zhPolicytest = map[string]string{
 	"%s holds no policy test, so nothing was tested":                 "%s 中没有策略测试，因此什么也没有测试",
-	"the cases reach %d %%, less than %d %%":                         "用例只覆盖 %d %%，低于 %d %%",
+	"the cases reach %d %%, less than %d %%  %s":                     "用例只覆盖 %d %%，低于 %d %%  %s",
 	"           never asked: %s":                                     "           从未测试：%s",
 	"  none: no rule, and no case that expects no-rule":              "  none：没有规则，也没有期望 no-rule 的用例",
 	"%d passed, %d failed.":                                          "%d 个通过，%d 个失败。",

@@ -12,8 +12,9 @@ import (
 )
 
 // Coverage counts what at least one case asked a decision of: the rules, and the
-// cells of every home that has a jurisdiction and every class of the deployment.
-// A cell without a rule is covered by a case that expects no-rule.
+// cells of every home that has a jurisdiction or that an issuer may name, and every
+// class of the deployment. A cell without a rule is covered by a case that expects
+// no-rule, and passes.
 type Coverage struct {
 	Rules   int `json:"rules"`
 	Covered int `json:"covered"`
@@ -47,8 +48,11 @@ func (c Coverage) Percent() int {
 func cover(set *policy.Set, t *residency.Table, asked map[[2]string]bool) Coverage {
 	out := Coverage{Missing: []string{}, MissingCells: []string{}, Matrix: []Cell{}}
 	rules, homes := map[[2]string]bool{}, map[string]bool{}
+	for _, home := range t.Homes() {
+		homes[home] = true
+	}
 	for _, x := range t.Spec().Rules {
-		rules[[2]string{x.Home, x.Class}], homes[x.Home] = true, true
+		rules[[2]string{x.Home, x.Class}] = true
 	}
 	if set != nil {
 		for home := range set.Jurisdictions {

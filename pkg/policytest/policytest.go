@@ -1,7 +1,7 @@
 // Package policytest runs the tests that policy authors write beside their
 // jurisdictions, against a compiled table, and measures what they reach: which
-// rules, and which cells of all homes that have a jurisdiction and all classes of
-// the deployment, those without a rule too.
+// rules, and which cells of all classes of the deployment and all homes that have a
+// jurisdiction or that an issuer may name, those without a rule too.
 //
 // A case asks one of three questions: where a request is served, whether an edge
 // may hold a field, or which transfer covers a crossing. It must be able to fail:

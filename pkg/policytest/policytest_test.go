@@ -118,10 +118,12 @@ func TestReport(t *testing.T) {
   PASS  stays
   FAIL  留在境内  (line 6)
         expected allow here, got deny entry-not-allowed (rule SA/profile)
-Coverage   rules 2/3   cells of home and class 2/3   66 %
-           never asked: SA/presence
+Coverage   rules 2/3   cells of home and class 2/6   33 %
+           never asked: QA/message, QA/presence, QA/profile, SA/presence
       message  presence  profile
+  QA  none     none      none
   SA  ok       -         ok
+  none: no rule, and no case that expects no-rule
 1 passed, 1 failed.
 `
 	if d := cmp.Diff(want, b.String()); d != "" {
@@ -134,7 +136,8 @@ Coverage   rules 2/3   cells of home and class 2/3   66 %
 	wantJSON := `{"passed":1,"failed":1,"cases":[` +
 		`{"file":"sa_test.yaml","line":5,"name":"stays","pass":true,"got":"allow here","want":"allow here"},` +
 		`{"file":"sa_test.yaml","line":6,"name":"留在境内","pass":false,"got":"deny entry-not-allowed","want":"allow here","message":"expected allow here, got deny entry-not-allowed (rule SA/profile)","messageZh":"期望 allow here，实际 deny entry-not-allowed (规则 SA/profile)"}],` +
-		`"coverage":{"rules":3,"covered":2,"missing":["SA/presence"],"cells":3,"coveredCells":2,"missingCells":["SA/presence"],"matrix":[` +
+		`"coverage":{"rules":3,"covered":2,"missing":["SA/presence"],"cells":6,"coveredCells":2,"missingCells":["QA/message","QA/presence","QA/profile","SA/presence"],"matrix":[` +
+		`{"home":"QA","class":"message","rule":false,"asked":false},{"home":"QA","class":"presence","rule":false,"asked":false},{"home":"QA","class":"profile","rule":false,"asked":false},` +
 		`{"home":"SA","class":"message","rule":true,"asked":true},{"home":"SA","class":"presence","rule":true,"asked":false},{"home":"SA","class":"profile","rule":true,"asked":true}]}}`
 	if d := cmp.Diff(wantJSON, string(body)); d != "" {
 		t.Error(d)
@@ -142,7 +145,8 @@ Coverage   rules 2/3   cells of home and class 2/3   66 %
 }
 
 // TestCoverage: a cell of a home and class without a rule counts, and only a case
-// that asks for the decision covers one.
+// that asks for the decision covers one. QA is named by an issuer only, TR by a
+// jurisdiction only.
 func TestCoverage(t *testing.T) {
 	cases := []policy.TestCase{
 		{Home: "SA", Class: "message", Entry: "here", AllowRegion: "here"},
@@ -152,32 +156,45 @@ func TestCoverage(t *testing.T) {
 	}
 	set := &policy.Set{
 		Tests:         []*policy.PolicyTest{{Cases: cases}},
-		Jurisdictions: map[string]*policy.Jurisdiction{"SA": {}, "QA": {}},
+		Jurisdictions: map[string]*policy.Jurisdiction{"SA": {}, "TR": {}},
 	}
 	r := Run(set, table(t))
 	if !r.OK() {
 		t.Fatalf("%+v", r.Cases)
 	}
 	c := r.Coverage
-	if d := cmp.Diff([]string{"QA/presence", "QA/profile", "SA/presence", "SA/profile"}, c.MissingCells); d != "" {
+	if d := cmp.Diff([]string{"QA/presence", "QA/profile", "SA/presence", "SA/profile", "TR/message", "TR/presence", "TR/profile"}, c.MissingCells); d != "" {
 		t.Error(d)
 	}
 	if d := cmp.Diff([]string{"SA/presence", "SA/profile"}, c.Missing); d != "" {
 		t.Error(d)
 	}
-	if c.Rules != 3 || c.Covered != 1 || c.Cells != 6 || c.CoveredCells != 2 || c.Percent() != 33 {
+	if c.Rules != 3 || c.Covered != 1 || c.Cells != 9 || c.CoveredCells != 2 || c.Percent() != 22 {
 		t.Errorf("%+v: %d %%", c, c.Percent())
 	}
 	var b strings.Builder
 	r.Text(&b, lang.Chinese)
-	if want := `覆盖率   规则 1/3   归属法域与类别的组合 2/6   33 %
-           从未测试：QA/presence, QA/profile, SA/presence, SA/profile
+	if want := `覆盖率   规则 1/3   归属法域与类别的组合 2/9   22 %
+           从未测试：QA/presence, QA/profile, SA/presence, SA/profile, TR/message, TR/presence, TR/profile
       message  presence  profile
   QA  ok       none      none
   SA  ok       -         -
+  TR  none     none      none
   none：没有规则，也没有期望 no-rule 的用例
 `; !strings.Contains(b.String(), want) {
 		t.Errorf("got %s", b.String())
+	}
+}
+
+// TestNothingTestedReachesNothing: a case that fails because no rule ran covers no
+// cell; one that a rule decided otherwise has reached it.
+func TestNothingTestedReachesNothing(t *testing.T) {
+	c := run(t,
+		policy.TestCase{Home: "QA", Class: "message", Entry: "here", AllowRegion: "here"},
+		policy.TestCase{Home: "SA", Class: "message", Entry: "here", AllowRegion: "there"},
+	).Coverage
+	if d := cmp.Diff([]string{"QA/message", "QA/presence", "QA/profile", "SA/presence", "SA/profile"}, c.MissingCells); d != "" {
+		t.Error(d)
 	}
 }
 
