@@ -128,6 +128,8 @@ type Spec struct {
 	// it is here because a later end is another policy, of which people must hear.
 	ObserveEnds map[string]time.Time `json:"observeEnds,omitempty"`
 	Held        []Held               `json:"held,omitempty"`
+	// Epochs counts, by home, how often all pins of the home were ended; 0 is left out.
+	Epochs map[string]uint64 `json:"epochs,omitempty"`
 }
 
 // Held are the entries at which a class route of an observed home does not pass.
@@ -328,6 +330,14 @@ func normalise(s Spec) Spec {
 			out.ObserveEnds[home] = end.UTC().Truncate(time.Second)
 		}
 	}
+	for home, n := range s.Epochs {
+		if n > 0 {
+			if out.Epochs == nil {
+				out.Epochs = map[string]uint64{}
+			}
+			out.Epochs[home] = n
+		}
+	}
 	sort.Slice(out.Regions, func(i, j int) bool { return out.Regions[i].Name < out.Regions[j].Name })
 	for _, r := range s.Routes {
 		r.Carries, r.Serve = slices.Clone(r.Carries), slices.Clone(r.Serve)
@@ -380,6 +390,14 @@ func (t *Table) Homes() []string {
 	}
 	sort.Strings(out)
 	return out
+}
+
+// Epoch returns the epoch that a home's pins must carry; 0 where nothing is said.
+func (t *Table) Epoch(home string) uint64 {
+	if t == nil {
+		return 0
+	}
+	return t.spec.Epochs[home]
 }
 
 // Routes returns the class routes in order. The caller must not change them.

@@ -377,3 +377,38 @@ func BenchmarkDecide(b *testing.B) {
 		}
 	}
 }
+
+// The epoch is part of the policy, and a step towards a new one ends the old pins.
+func TestEpoch(t *testing.T) {
+	table := func(n uint64) *residency.Table {
+		out, err := residency.New(residency.Spec{
+			Regions: []residency.Region{{Name: "me-riyadh", Country: "SA"}},
+			Rules:   []residency.Rule{{Home: "SA", Class: "message"}},
+			Epochs:  map[string]uint64{"SA": n},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	before, after := table(0), table(3)
+	if before.Digest() == after.Digest() {
+		t.Error("two epochs have one digest")
+	}
+	if got := before.Spec().Epochs; got != nil {
+		t.Errorf("epoch 0 is written down: %v", got)
+	}
+	if got := after.Epoch("SA"); got != 3 {
+		t.Errorf("epoch of SA = %d, want 3", got)
+	}
+	if got := (*residency.Table)(nil).Epoch("SA") + after.Epoch("TR"); got != 0 {
+		t.Errorf("epoch of an unknown home = %d, want 0", got)
+	}
+	step, err := residency.Meet(before, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := step.Epoch("SA"); got != 3 {
+		t.Errorf("the step still takes pins of epoch %d", got)
+	}
+}

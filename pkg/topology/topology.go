@@ -27,6 +27,16 @@ type Topology struct {
 	TrustDomain string   `json:"trustDomain"`
 	Regions     []Region `json:"regions"` // sorted by name
 	Issuers     []Issuer `json:"issuers"` // sorted by issuer
+	// Pins says how pins are issued; nil where there are none.
+	Pins *Pins `json:"pins,omitempty"`
+	// Directory says where the home of a user is looked up whose token does not
+	// name it; nil where there is none.
+	Directory *Directory `json:"directory,omitempty"`
+	// GeoIP is nil where addresses propose nothing.
+	GeoIP *GeoIP `json:"geoip,omitempty"`
+	// Streams are the services over TCP that are reached by TLS server name, sorted by
+	// name: MQTT, XMPP.
+	Streams []Stream `json:"streams,omitempty"`
 	// Today maps a service to the host:port list of the backends that served it
 	// before Domicile. Only what the policy refuses to homes under observation goes
 	// there.
@@ -46,6 +56,13 @@ type Region struct {
 	Aliases []string `json:"aliases,omitempty"`
 	// Peer is host:port on which this region's gateway takes other regions'.
 	Peer string `json:"peer,omitempty"`
+	// TLS is host:port on which this region's gateway terminates TLS for its own
+	// users: where other regions pass its host name through, undecrypted. Empty means
+	// that they cannot.
+	TLS string `json:"tls,omitempty"`
+	// PinKeys is the set of public keys (RFC 7517) that this region's pins are signed
+	// with; empty means that no pin of this region verifies.
+	PinKeys string `json:"pinKeys,omitempty"`
 	// Backends maps a service to the host:port list of its backends here.
 	Backends map[string][]string `json:"backends,omitempty"`
 	// Agent is the Unix socket of the agent beside the region's Envoys.
@@ -60,6 +77,8 @@ type Listen struct {
 	Peer    string `json:"peer"`    // other regions' gateways, mTLS
 	Egress  string `json:"egress"`  // the region's backends, outward
 	Sidecar string `json:"sidecar"` // the app beside a sidecar
+	// Streams holds, by the name of a Stream, where the gateway takes it.
+	Streams map[string]string `json:"streams,omitempty"`
 }
 
 // DefaultListen is what an Envoy listens on when no overlay says otherwise.
@@ -72,19 +91,6 @@ func DefaultListen() Listen {
 
 // DefaultAgent is the agent's Unix socket when no overlay says otherwise.
 const DefaultAgent = "/run/domicile/agent.sock"
-
-// Issuer is how tokens of one issuer are verified.
-type Issuer struct {
-	Issuer    string   `json:"issuer"`
-	Audiences []string `json:"audiences,omitempty"`
-	HomeClaim string   `json:"homeClaim"`
-	// JWKS is the inline key set (RFC 7517); empty means that no token of this
-	// issuer verifies.
-	JWKS string `json:"jwks,omitempty"`
-	// Forward lets the token reach the backend, for IM servers that check it
-	// themselves. Default: it is stripped at the last hop.
-	Forward bool `json:"forward,omitempty"`
-}
 
 // Region returns the region of that name.
 func (t *Topology) Region(name string) (Region, bool) {
@@ -102,8 +108,12 @@ type Overlay struct {
 	Regions     map[string]RegionOverlay `json:"regions,omitempty"`
 	// Today replaces the addresses of today's backends, by service.
 	Today map[string][]string `json:"today,omitempty"`
-	// JWKS replaces the key set of every issuer.
+	// JWKS replaces the key set of every issuer whose keys stand in the bundle or are
+	// fetched.
 	JWKS string `json:"jwks,omitempty"`
+	// Keys replaces the key sets of single issuers; it wins over JWKS. The control
+	// plane puts there what it fetched.
+	Keys map[string]string `json:"keys,omitempty"`
 	// Expose turns the x-domicile response headers on.
 	Expose bool `json:"expose,omitempty"`
 }
@@ -112,6 +122,8 @@ type Overlay struct {
 type RegionOverlay struct {
 	Aliases  []string            `json:"aliases,omitempty"`
 	Peer     string              `json:"peer,omitempty"`
+	TLS      string              `json:"tls,omitempty"`
+	PinKeys  string              `json:"pinKeys,omitempty"`
 	Backends map[string][]string `json:"backends,omitempty"`
 	Agent    string              `json:"agent,omitempty"`
 	Listen   *Listen             `json:"listen,omitempty"`
@@ -142,7 +154,9 @@ func (t *Topology) With(o *Overlay) *Topology {
 	out.Expose = t.Expose || o.Expose
 	out.Today = moved(t.Today, o.Today)
 	for i := range out.Issuers {
-		out.Issuers[i].JWKS = cmp.Or(o.JWKS, out.Issuers[i].JWKS)
+		if x := &out.Issuers[i]; x.InEnvoy() && x.Secret == nil {
+			x.JWKS = cmp.Or(o.Keys[x.Issuer], o.JWKS, x.JWKS)
+		}
 	}
 	for i, r := range out.Regions {
 		if ro, ok := o.Regions[r.Name]; ok {
@@ -155,6 +169,8 @@ func (t *Topology) With(o *Overlay) *Topology {
 func (r Region) with(o RegionOverlay) Region {
 	r.Peer = cmp.Or(o.Peer, r.Peer)
 	r.Agent = cmp.Or(o.Agent, r.Agent)
+	r.TLS = cmp.Or(o.TLS, r.TLS)
+	r.PinKeys = cmp.Or(o.PinKeys, r.PinKeys)
 	r.Aliases = append(slices.Clone(r.Aliases), o.Aliases...)
 	if o.Listen != nil {
 		r.Listen = *o.Listen
