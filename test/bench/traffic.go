@@ -111,7 +111,7 @@ func (b *bench) close() {
 	b.sites = nil
 }
 
-// traffic measures P1, P3, P5 and P6.
+// traffic measures P1, P3, P4, P5 and P6.
 func (b *bench) traffic(ctx context.Context) error {
 	s, err := b.newSite()
 	if err != nil {
@@ -124,6 +124,11 @@ func (b *bench) traffic(ctx context.Context) error {
 	}
 	if b.wants("P1", "P3", "P5") {
 		if err := b.requestRows(ctx, sides); err != nil {
+			return err
+		}
+	}
+	if b.wants("P4") {
+		if err := b.latencyRows(ctx, sides[0], sides[1]); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -162,4 +163,42 @@ func Drive(ctx context.Context, conns []*Wire, d time.Duration, most int, ex Exc
 	}
 	wg.Wait()
 	return int(done.Load()), time.Since(began), errors.Join(append(errs, ctx.Err())...)
+}
+
+// Pace runs exchanges at a rate a second that does not wait for slow answers, and
+// returns how long each took. An exchange that had to wait for the one before it on
+// its connection counts from when it was due (coordinated omission); the client's
+// own late waking does not count. The first exchange that fails ends the run.
+func Pace(ctx context.Context, conns []*Wire, rate float64, d time.Duration, ex Exchange) ([]time.Duration, error) {
+	if rate <= 0 || len(conns) == 0 {
+		return nil, fmt.Errorf("pace of %g a second on %d connections: nothing to do", rate, len(conns))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	every := time.Duration(float64(len(conns)) / rate * float64(time.Second))
+	took, errs := make([][]time.Duration, len(conns)), make([]error, len(conns))
+	began := time.Now()
+	var wg sync.WaitGroup
+	for i, w := range conns {
+		if err := w.SetDeadline(began.Add(d + AnswerTime)); err != nil {
+			return nil, err
+		}
+		due := began.Add(every * time.Duration(i) / time.Duration(len(conns)))
+		wg.Go(func() {
+			for ; due.Before(began.Add(d)) && ctx.Err() == nil; due = due.Add(every) {
+				from := due
+				if wait := time.Until(due); wait > 0 {
+					time.Sleep(wait)
+					from = time.Now()
+				}
+				if errs[i] = ex(w); errs[i] != nil {
+					cancel()
+					return
+				}
+				took[i] = append(took[i], time.Since(from))
+			}
+		})
+	}
+	wg.Wait()
+	return slices.Concat(took...), errors.Join(errs...)
 }

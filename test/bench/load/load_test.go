@@ -33,11 +33,58 @@ func TestReadHead(t *testing.T) {
 }
 
 func TestDriveCountsAndFails(t *testing.T) {
+	addr := answers(t)
+	conns, err := Dial(addr, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer HangUp(conns)
+	good := &Requests{List: [][]byte{[]byte("200")}}
+	n, _, err := Drive(t.Context(), conns, time.Minute, 50, good.Exchange)
+	if n != 50 || err != nil {
+		t.Errorf("%d of 50 done: %v", n, err)
+	}
+	bad := &Requests{List: [][]byte{[]byte("200"), []byte("200"), []byte("503")}}
+	if _, _, err := Drive(t.Context(), conns, time.Minute, 50, bad.Exchange); err == nil || !strings.Contains(err.Error(), "status 503") {
+		t.Errorf("a refusal went unnoticed: %v", err)
+	}
+}
+
+// A pace is kept, and what an answer keeps waiting is counted as waiting.
+func TestPace(t *testing.T) {
+	conns, err := Dial(answers(t), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer HangUp(conns)
+	slow := true
+	took, err := Pace(t.Context(), conns[:1], 100, 200*time.Millisecond, func(w *Wire) error {
+		if slow {
+			slow = false
+			time.Sleep(50 * time.Millisecond) // five exchanges become due meanwhile
+		}
+		return nil
+	})
+	if err != nil || len(took) != 20 {
+		t.Fatalf("%d exchanges instead of 20: %v", len(took), err)
+	}
+	if took[1] < 30*time.Millisecond {
+		t.Errorf("the exchange behind the slow one counts as %s", took[1])
+	}
+	bad := &Requests{List: [][]byte{[]byte("503")}}
+	if _, err := Pace(t.Context(), conns, 100, time.Minute, bad.Exchange); err == nil {
+		t.Error("a refusal went unnoticed")
+	}
+}
+
+// answers is a server that answers three bytes with them as the status.
+func answers(t *testing.T) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -56,18 +103,5 @@ func TestDriveCountsAndFails(t *testing.T) {
 			}()
 		}
 	}()
-	conns, err := Dial(l.Addr().String(), 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer HangUp(conns)
-	good := &Requests{List: [][]byte{[]byte("200")}}
-	n, _, err := Drive(t.Context(), conns, time.Minute, 50, good.Exchange)
-	if n != 50 || err != nil {
-		t.Errorf("%d of 50 done: %v", n, err)
-	}
-	bad := &Requests{List: [][]byte{[]byte("200"), []byte("200"), []byte("503")}}
-	if _, _, err := Drive(t.Context(), conns, time.Minute, 50, bad.Exchange); err == nil || !strings.Contains(err.Error(), "status 503") {
-		t.Errorf("a refusal went unnoticed: %v", err)
-	}
+	return l.Addr().String()
 }
