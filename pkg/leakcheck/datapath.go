@@ -18,9 +18,11 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/conditions"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/trusted"
 )
 
 // listener judges a listener that something outside this Envoy can connect to.
@@ -32,7 +34,7 @@ func (k *checker) listener(l *listenerv3.Listener) {
 	where := named("listener", l.GetName())
 	k.listenerFields(where, l)
 	for _, chain := range facts.Chains(l) {
-		k.known(where, chain)
+		k.Known(where, chain)
 		role := gateway
 		if k.downstream(where, chain.GetTransportSocket()) {
 			role = peerGateway
@@ -44,8 +46,8 @@ func (k *checker) listener(l *listenerv3.Listener) {
 				k.manager(where, cfg, role).prove()
 			case *tcpproxyv3.TcpProxy:
 				for _, h := range k.tcpHits(where, cfg) {
-					k.report(Finding{
-						Code: NoHome, Where: where, Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint,
+					k.Report(Finding{
+						Code: NoHome, Where: where, Region: h.Region, Cluster: h.Cluster, Endpoint: h.Endpoint,
 						Message: "whoever connects is passed on, and nothing says whose data it is",
 					})
 				}
@@ -57,7 +59,7 @@ func (k *checker) listener(l *listenerv3.Listener) {
 }
 
 func (k *checker) listenerFields(where string, l *listenerv3.Listener) {
-	k.known(where, l)
+	k.Known(where, l)
 	k.loggers(where, l.GetAccessLog())
 	for _, f := range l.GetListenerFilters() {
 		switch f.GetTypedConfig().GetTypeUrl() {
@@ -65,7 +67,7 @@ func (k *checker) listenerFields(where string, l *listenerv3.Listener) {
 			"type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
 			"type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol":
 		default:
-			k.unjudged(where, "listener filter %s", f.GetName())
+			k.Unjudged(where, "listener filter %s", f.GetName())
 		}
 	}
 }
@@ -85,11 +87,11 @@ func (k *checker) downstream(where string, ts *corev3.TransportSocket) (isPeer b
 		}
 		v, ca := facts.Validation(cfg.GetCommonTlsContext())
 		if !ca || v.GetTrustChainVerification() != tlsv3.CertificateValidationContext_VERIFY_TRUST_CHAIN || v.GetAllowExpiredCertificate() {
-			k.report(Finding{Code: PeerUnproved, Where: where, Message: "clients show a certificate that is not verified"})
+			k.Report(Finding{Code: PeerUnproved, Where: where, Message: "clients show a certificate that is not verified"})
 		}
 		return true
 	default:
-		k.unjudged(where, "transport socket %s of type %s (%v)", ts.GetName(), ts.GetTypedConfig().GetTypeUrl(), err)
+		k.Unjudged(where, "transport socket %s of type %s (%v)", ts.GetName(), ts.GetTypedConfig().GetTypeUrl(), err)
 	}
 	return false
 }
@@ -132,8 +134,8 @@ func (w *managerWalk) unverified(vh *routev3.VirtualHost, s scope) *requests.For
 		return w.None
 	}
 	a := &anonymousWalk{managerWalk: w, unverified: w.None}
-	w.anonymous = true
-	defer func() { w.anonymous = false }()
+	w.Anonymous = true
+	defer func() { w.Anonymous = false }()
 	a.list(s, vh.GetRoutes())
 	w.matcher(vh.GetMatcher(), s, a.list)
 	return w.And(a.unverified, w.anyPath())
@@ -145,16 +147,16 @@ func (k *checker) anyPath() *requests.Formula { return k.InLanguage(k.Compile(`/
 func (a *anonymousWalk) list(s scope, routes []*routev3.Route) {
 	rest, covered := s.f, false
 	for _, r := range routes {
-		c := a.routeMatch(s.where, r.GetMatch())
-		covered = covered || c.f == a.Whole || c.f == a.anyPath()
+		c := a.Route(s.where, r.GetMatch())
+		covered = covered || c.F == a.Whole || c.F == a.anyPath()
 		in := routeIn{s, r}
 		in.configs = append(slices.Clone(s.configs), r.GetTypedPerFilterConfig())
 		if !a.inForce(a.token, in) {
-			a.unverified = a.Or(a.unverified, a.And(rest, c.f))
+			a.unverified = a.Or(a.unverified, a.And(rest, c.F))
 			continue
 		}
 		a.verifies = true
-		rest = a.And(rest, a.Not(c.f))
+		rest = a.And(rest, a.Not(c.F))
 	}
 	// Where no route is found the token filter runs.
 	a.verifies = a.verifies || !covered
@@ -164,16 +166,16 @@ func (a *anonymousWalk) list(s scope, routes []*routev3.Route) {
 // after it. It errs towards no, so that nothing that can happen is left out. The
 // anonymous walk errs towards yes, but for branches that verify no token: their
 // requests are counted already.
-func (w *managerWalk) branch(c condition, on *xdsmatcherv3.Matcher_OnMatch, s scope, visit visitor) (excludes bool) {
+func (w *managerWalk) branch(c conditions.Condition, on *xdsmatcherv3.Matcher_OnMatch, s scope, visit visitor) (excludes bool) {
 	before := w.verifies
 	w.verifies = false
 	w.onMatch(on, s, visit)
 	verifies := w.verifies
 	w.verifies = before || verifies
-	if w.anonymous {
+	if w.Anonymous {
 		return verifies
 	}
-	return c.home+c.issuer == "" && !on.GetKeepMatching() && facts.Total(on)
+	return c.Home+c.Issuer == "" && !on.GetKeepMatching() && facts.Total(on)
 }
 
 // scope is what is known of the requests that come to one place in a route table.
@@ -194,11 +196,11 @@ type routeIn struct {
 
 func (k *checker) manager(where string, m *hcmv3.HttpConnectionManager, role managerRole) *managerWalk {
 	w := &managerWalk{checker: k, where: where, role: role, hcm: m}
-	k.known(where, m)
+	k.Known(where, m)
 	k.loggers(where, m.GetAccessLog())
 	for _, u := range m.GetUpgradeConfigs() {
 		if len(u.GetFilters()) > 0 {
-			k.unjudged(where, "upgrade %s has filters of its own", u.GetUpgradeType())
+			k.Unjudged(where, "upgrade %s has filters of its own", u.GetUpgradeType())
 		}
 	}
 	w.filters()
@@ -208,7 +210,7 @@ func (k *checker) manager(where string, m *hcmv3.HttpConnectionManager, role man
 	case *hcmv3.HttpConnectionManager_Rds:
 		w.tables = k.routes[r.Rds.GetRouteConfigName()]
 	default:
-		k.unjudged(where, "routes that are chosen while a request runs")
+		k.Unjudged(where, "routes that are chosen while a request runs")
 	}
 	return w
 }
@@ -234,7 +236,7 @@ func (w *managerWalk) enter(s scope, i int, r *routev3.Route) routeIn {
 	in := routeIn{s, r}
 	in.where = routeName(s.where, i, r)
 	in.configs = append(slices.Clone(s.configs), r.GetTypedPerFilterConfig())
-	w.known(in.where, r)
+	w.Known(in.where, r)
 	w.perFilter(in.where, r.GetTypedPerFilterConfig())
 	w.added(in.where, r.GetRequestHeadersToAdd())
 	return in
@@ -243,9 +245,9 @@ func (w *managerWalk) enter(s scope, i int, r *routev3.Route) routeIn {
 // table visits every list of routes of a route table.
 func (w *managerWalk) table(rc *routev3.RouteConfiguration, visit visitor) {
 	where := join(w.where, named("route_config", rc.GetName()))
-	w.known(where, rc)
+	w.Known(where, rc)
 	for _, vh := range rc.GetVirtualHosts() {
-		w.known(join(where, named("virtual_host", vh.GetName())), vh)
+		w.Known(join(where, named("virtual_host", vh.GetName())), vh)
 		s := scope{
 			where:   join(where, named("virtual_host", vh.GetName())),
 			f:       w.domains(vh.GetDomains()),
@@ -283,9 +285,9 @@ func (k *checker) domains(list []string) *requests.Formula {
 	return k.Or(out...)
 }
 
-func (s scope) narrow(k *checker, label string, c condition) scope {
-	both := k.all(condition{s.f, s.home, s.issuer}, c)
-	s.f, s.home, s.issuer = both.f, both.home, both.issuer
+func (s scope) narrow(k *checker, label string, c conditions.Condition) scope {
+	both := k.All(conditions.Condition{F: s.f, Home: s.home, Issuer: s.issuer}, c)
+	s.f, s.home, s.issuer = both.F, both.Home, both.Issuer
 	s.where = join(s.where, label)
 	return s
 }
@@ -295,9 +297,9 @@ func (w *managerWalk) matcher(m *xdsmatcherv3.Matcher, s scope, visit visitor) {
 	switch t := m.GetMatcherType().(type) {
 	case *xdsmatcherv3.Matcher_MatcherList_:
 		for i, fm := range t.MatcherList.GetMatchers() {
-			c := w.predicate(fm.GetPredicate())
+			c := w.Predicate(fm.GetPredicate())
 			if w.branch(c, fm.GetOnMatch(), s.narrow(w.checker, fmt.Sprintf("branch %d", i+1), c), visit) {
-				s.f = w.And(s.f, w.Not(c.f))
+				s.f = w.And(s.f, w.Not(c.F))
 			}
 		}
 	case *xdsmatcherv3.Matcher_MatcherTree_:
@@ -318,30 +320,30 @@ func (w *managerWalk) tree(t *xdsmatcherv3.Matcher_MatcherTree, s scope, visit v
 		kindOf, entries = "prefix", t.GetPrefixMatchMap().GetMap()
 	}
 	if t.GetCustomMatch() != nil {
-		w.unjudged(s.where, "a matcher of type %s", t.GetCustomMatch().GetTypedConfig().GetTypeUrl())
+		w.Unjudged(s.where, "a matcher of type %s", t.GetCustomMatch().GetTypedConfig().GetTypeUrl())
 	}
-	name, rest := w.headerInput(t.GetInput()), s
-	if w.anonymous && fromToken(name) {
+	name, rest := w.HeaderInput(t.GetInput()), s
+	if w.Anonymous && trusted.FromToken(name) {
 		return s
 	}
-	byHome := kindOf == "exact" && strings.EqualFold(name, homeHeader) && w.rememberable(s)
+	byHome := kindOf == "exact" && strings.EqualFold(name, trusted.Home) && w.rememberable(s)
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		if byHome && key != "" { // it keeps nothing from those after it
 			w.home(key, entries[key], s, func() {
-				w.onMatch(entries[key], s.narrow(w.checker, label(name, key), w.header(name, patterns.Text(kindOf, key, false), key)), visit)
+				w.onMatch(entries[key], s.narrow(w.checker, label(name, key), w.Header(name, patterns.Text(kindOf, key, false), key)), visit)
 			})
 			continue
 		}
-		c := condition{f: w.Unknown}
+		c := conditions.Condition{F: w.Unknown}
 		if name != "" {
 			exact := ""
 			if kindOf == "exact" {
 				exact = key
 			}
-			c = w.header(name, patterns.Text(kindOf, key, false), exact)
+			c = w.Header(name, patterns.Text(kindOf, key, false), exact)
 		}
 		if w.branch(c, entries[key], s.narrow(w.checker, label(name, key), c), visit) {
-			rest.f = w.And(rest.f, w.Not(c.f))
+			rest.f = w.And(rest.f, w.Not(c.F))
 		}
 	}
 	return rest
@@ -349,11 +351,11 @@ func (w *managerWalk) tree(t *xdsmatcherv3.Matcher_MatcherTree, s scope, visit v
 
 func label(header, key string) string {
 	switch header {
-	case homeHeader:
+	case trusted.Home:
 		return "home " + key
-	case issuerHeader:
+	case trusted.Issuer:
 		return "issuer " + key
-	case entryHeader:
+	case trusted.Entry:
 		return "entry " + key
 	}
 	return header + " " + key
@@ -373,7 +375,7 @@ func (w *managerWalk) onMatch(on *xdsmatcherv3.Matcher_OnMatch, s scope, visit v
 	case *routev3.RouteList:
 		visit(s, a.GetRoutes())
 	default:
-		w.unjudged(s.where, "an action of type %s", on.GetAction().GetTypedConfig().GetTypeUrl())
+		w.Unjudged(s.where, "an action of type %s", on.GetAction().GetTypedConfig().GetTypeUrl())
 	}
 }
 

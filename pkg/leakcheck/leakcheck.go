@@ -41,7 +41,6 @@ package leakcheck
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -53,9 +52,11 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/conditions"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/configdump"
 	_ "github.com/domicile-dev/domicile/pkg/leakcheck/internal/extensions" // what Any can hold
-	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/fields"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/findings"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/proofs"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/residency"
@@ -88,38 +89,25 @@ func FromConfigDump(dump []byte) (c Config, node string, err error) {
 
 // The codes of findings.
 const (
-	RegionNotAllowed = "region-not-allowed" // a region that the rule does not list
-	Denied           = "denied"             // forwarded although the table refuses
-	NoClass          = "no-class"           // forwarded although no class covers it
-	NoHome           = "no-home"            // forwarded although nothing says whose data it is
-	NotEntitled      = "issuer"             // the issuer is unknown, or may not name the home
-	UnknownEndpoint  = "unknown-endpoint"   // an address that the topology does not know
-	AroundPeer       = "around-peer"        // another region's backend, past its peer gateway
-	Onward           = "onward"             // a peer that forwards to another region
-	PeerUnproved     = "peer-unproved"      // a peer whose certificate is not checked
-	HeaderTrust      = "header-trust"       // a trusted header that a client can write
-	TokenUnproved    = "token"              // a token that is not checked as the topology says
-	Endless          = "endless"            // a stream that no policy change can end
-	AgentBypassed    = "agent"              // a route that must ask the agent and does not
-	NotObserved      = "not-observed"       // today's backend, for requests that no observation passes
-	NotJudged        = "not-judged"         // configuration outside the closed set
+	RegionNotAllowed = findings.RegionNotAllowed // a region that the rule does not list
+	Denied           = findings.Denied           // forwarded although the table refuses
+	NoClass          = findings.NoClass          // forwarded although no class covers it
+	NoHome           = findings.NoHome           // forwarded although nothing says whose data it is
+	NotEntitled      = findings.NotEntitled      // the issuer is unknown, or may not name the home
+	UnknownEndpoint  = findings.UnknownEndpoint  // an address that the topology does not know
+	AroundPeer       = findings.AroundPeer       // another region's backend, past its peer gateway
+	Onward           = findings.Onward           // a peer that forwards to another region
+	PeerUnproved     = findings.PeerUnproved     // a peer whose certificate is not checked
+	HeaderTrust      = findings.HeaderTrust      // a trusted header that a client can write
+	TokenUnproved    = findings.TokenUnproved    // a token that is not checked as the topology says
+	Endless          = findings.Endless          // a stream that no policy change can end
+	AgentBypassed    = findings.AgentBypassed    // a route that must ask the agent and does not
+	NotObserved      = findings.NotObserved      // today's backend, for requests that no observation passes
+	NotJudged        = findings.NotJudged        // configuration outside the closed set
 )
 
 // Finding is one way out, or one thing that keeps the proof from being made.
-type Finding struct {
-	Code     string `json:"code"`
-	Where    string `json:"where"` // listener › route table › branch › route
-	Home     string `json:"home,omitempty"`
-	Class    string `json:"class,omitempty"`
-	Entry    string `json:"entry,omitempty"`
-	Region   string `json:"region,omitempty"`
-	Cluster  string `json:"cluster,omitempty"`
-	Endpoint string `json:"endpoint,omitempty"`
-	Message  string `json:"message"`
-}
-
-// String is one line for people.
-func (f Finding) String() string { return f.Where + ": " + f.Code + ": " + f.Message }
+type Finding = findings.Finding
 
 // Check judges the configuration of an Envoy that runs in region. An empty
 // result means proved. The result is in the order of the configuration, without
@@ -163,7 +151,7 @@ func (p *Prover) check(c Config, t *residency.Table, top *topology.Topology, reg
 	for _, l := range c.Listeners {
 		k.listener(l)
 	}
-	return k.findings
+	return k.Found()
 }
 
 // checker is one run. Everything that many routes share is worked out once.
@@ -178,21 +166,14 @@ type checker struct {
 	routes     map[string][]*routev3.RouteConfiguration
 	extensions map[string][]*corev3.TypedExtensionConfig
 
-	places  map[string][]place // by address text
-	today   map[string]string  // by address text, see hit
-	reached map[string][]hit   // by cluster name
-	open    map[string]bool    // clusters whose walk is not finished: guards cycles
+	places  *places.Map
+	reached map[string][]places.Hit // by cluster name
+	open    map[string]bool         // clusters whose walk is not finished: guards cycles
 
-	*requests.Algebra
+	*conditions.Reader
 	classes   []*requests.Formula // of the table's routes, in order
 	hostAsked map[hostQuestion]residency.Decision
 	decoded   map[string]proto.Message
-
-	anonymous bool // what is walked now is a request without a verified token
-
-	findings []Finding
-	seen     map[Finding]bool
-	reported int // calls of report
 
 	remembered             *proofs.Book   // nil: walk everything
 	walking                *proofs.Walk   // the home's branch that is walked; nil: none
@@ -215,10 +196,10 @@ func newChecker(c Config, t *residency.Table, top *topology.Topology, own topolo
 		internal:   map[string][]*listenerv3.Listener{},
 		routes:     group(c.Routes, (*routev3.RouteConfiguration).GetName),
 		extensions: group(c.Extensions, (*corev3.TypedExtensionConfig).GetName),
-		places:     map[string][]place{}, today: map[string]string{}, reached: map[string][]hit{}, open: map[string]bool{},
-		Algebra:   a,
+		places:     places.New(top, own), reached: map[string][]places.Hit{}, open: map[string]bool{},
+		Reader:    &conditions.Reader{Algebra: a, List: new(findings.List)},
 		hostAsked: map[hostQuestion]residency.Decision{}, decoded: map[string]proto.Message{},
-		seen: map[Finding]bool{}, meanings: map[string]int{},
+		meanings: map[string]int{},
 	}
 	for _, l := range c.Listeners {
 		if l.GetInternalListener() != nil {
@@ -226,9 +207,8 @@ func newChecker(c Config, t *residency.Table, top *topology.Topology, own topolo
 		}
 	}
 	for _, r := range t.Routes() {
-		k.classes = append(k.classes, k.classFormula(r.Match))
+		k.classes = append(k.classes, k.Class(r.Match))
 	}
-	k.mapPlaces()
 	return k
 }
 
@@ -238,28 +218,6 @@ func group[T any](list []T, name func(T) string) map[string][]T {
 		out[name(x)] = append(out[name(x)], x)
 	}
 	return out
-}
-
-// report keeps a finding once. What protobuf says varies in its spaces from
-// build to build, on purpose.
-func (k *checker) report(f Finding) {
-	k.reported++
-	f.Message = strings.Join(strings.Fields(f.Message), " ")
-	if !k.seen[f] {
-		k.seen[f] = true
-		k.findings = append(k.findings, f)
-	}
-}
-
-func (k *checker) unjudged(where, format string, args ...any) {
-	k.report(Finding{Code: NotJudged, Where: where, Message: fmt.Sprintf(format, args...)})
-}
-
-// known reports every field of m outside the closed set.
-func (k *checker) known(where string, m proto.Message) {
-	for _, f := range fields.Outside(m) {
-		k.unjudged(where, "field %s of %s", f, m.ProtoReflect().Descriptor().Name())
-	}
 }
 
 // join makes the trail of a Where.

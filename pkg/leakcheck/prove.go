@@ -7,28 +7,30 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/conditions"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
 // proveList proves one list of routes, of which the first that matches is taken.
 func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
-	conditions := make([]*requests.Formula, len(routes))
+	asked := make([]*requests.Formula, len(routes))
 	ins := make([]routeIn, len(routes))
-	hits := make([][]hit, len(routes))
+	hits := make([][]places.Hit, len(routes))
 	any := false
 	for i, r := range routes {
 		ins[i] = w.enter(s, i, r)
-		c := w.routeMatch(ins[i].where, r.GetMatch())
-		if c.home+c.issuer != "" {
+		c := w.Route(ins[i].where, r.GetMatch())
+		if c.Home+c.Issuer != "" {
 			w.walking.IsOdd()
 		}
-		both := w.all(condition{w.Whole, s.home, s.issuer}, c)
-		conditions[i] = both.f
-		if both.home != "" && s.home == "" {
-			conditions[i] = w.And(both.f, w.Not(s.unverified))
+		both := w.All(conditions.Condition{F: w.Whole, Home: s.home, Issuer: s.issuer}, c)
+		asked[i] = both.F
+		if both.Home != "" && s.home == "" {
+			asked[i] = w.And(both.F, w.Not(s.unverified))
 		}
-		ins[i].home, ins[i].issuer = both.home, both.issuer
+		ins[i].home, ins[i].issuer = both.Home, both.Issuer
 		hits[i] = w.actionHits(ins[i].where, ins[i])
 		any = any || len(hits[i]) > 0
 	}
@@ -39,7 +41,7 @@ func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
 	if s.home != "" {
 		s.f = w.And(s.f, w.Not(s.unverified))
 	}
-	for i, list := range w.Decide(s.f, conditions, w.classes) {
+	for i, list := range w.Decide(s.f, asked, w.classes) {
 		if len(hits[i]) == 0 || len(list) == 0 {
 			continue
 		}
@@ -51,42 +53,42 @@ func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
 }
 
 // actionHits is what a route's action reaches, mirrors included.
-func (w *managerWalk) actionHits(where string, r routeIn) []hit {
+func (w *managerWalk) actionHits(where string, r routeIn) []places.Hit {
 	a := r.GetRoute()
 	if a == nil {
 		if r.GetFilterAction() != nil {
-			w.unjudged(where, "the action is left to a filter")
+			w.Unjudged(where, "the action is left to a filter")
 		}
 		return nil
 	}
-	w.known(where, a)
+	w.Known(where, a)
 	if p := a.GetRetryPolicy(); p != nil {
-		w.known(where, p)
+		w.Known(where, p)
 	}
 	for _, u := range a.GetUpgradeConfigs() {
 		if u.GetConnectConfig() != nil {
-			w.unjudged(where, "upgrade %s opens a raw tunnel", u.GetUpgradeType())
+			w.Unjudged(where, "upgrade %s opens a raw tunnel", u.GetUpgradeType())
 		}
 	}
-	var out []hit
+	var out []places.Hit
 	switch c := a.GetClusterSpecifier().(type) {
 	case *routev3.RouteAction_Cluster:
 		out = append(out, w.leadsTo(c.Cluster)...)
 	case *routev3.RouteAction_WeightedClusters:
 		w.walking.IsOdd()
 		for _, m := range c.WeightedClusters.GetClusters() {
-			w.known(where, m)
+			w.Known(where, m)
 			w.added(where, m.GetRequestHeadersToAdd())
 			out = append(out, w.leadsTo(m.GetName())...)
 		}
 	default:
 		w.walking.IsOdd()
-		w.unjudged(where, "the cluster is chosen while a request runs")
-		out = append(out, hit{endpoint: "any"})
+		w.Unjudged(where, "the cluster is chosen while a request runs")
+		out = append(out, places.Hit{Endpoint: "any"})
 	}
 	for _, m := range slices.Concat(r.mirrors, a.GetRequestMirrorPolicies()) {
 		if m.GetClusterHeader() != "" {
-			w.unjudged(where, "requests are mirrored to where a header says")
+			w.Unjudged(where, "requests are mirrored to where a header says")
 		}
 		out = append(out, w.leadsTo(m.GetCluster())...)
 	}
@@ -97,15 +99,15 @@ func (w *managerWalk) actionHits(where string, r routeIn) []hit {
 const mostOpen = time.Minute
 
 // provePlaces judges where a route leads, whoever's request it is.
-func (w *managerWalk) provePlaces(r routeIn, hits []hit) {
+func (w *managerWalk) provePlaces(r routeIn, hits []places.Hit) {
 	if age := r.GetRoute().GetMaxStreamDuration().GetMaxStreamDuration().AsDuration(); (age <= 0 || age > mostOpen) && !w.closable(r.GetRoute().GetCluster()) {
-		w.report(Finding{
-			Code: Endless, Where: r.where, Home: r.home, Region: hits[0].region, Cluster: hits[0].cluster, Endpoint: hits[0].endpoint,
+		w.Report(Finding{
+			Code: Endless, Where: r.where, Home: r.home, Region: hits[0].Region, Cluster: hits[0].Cluster, Endpoint: hits[0].Endpoint,
 			Message: "a stream may last for ever here, and no internal listener of its own stands behind it to be removed",
 		})
 	}
 	for _, h := range hits {
-		if h.today == "" { // else it depends on whose request it is
+		if h.Today == "" { // else it depends on whose request it is
 			w.provePlace(r, h)
 		}
 	}
@@ -113,36 +115,36 @@ func (w *managerWalk) provePlaces(r routeIn, hits []hit) {
 
 // proveToday judges today's backends as what they are to all requests that no
 // observation passes.
-func (w *managerWalk) proveToday(r routeIn, hits []hit) {
+func (w *managerWalk) proveToday(r routeIn, hits []places.Hit) {
 	for _, h := range hits {
-		if h.today != "" {
+		if h.Today != "" {
 			w.provePlace(r, h)
 		}
 	}
 }
 
-func (w *managerWalk) provePlace(r routeIn, h hit) {
-	f := Finding{Where: r.where, Home: r.home, Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint}
+func (w *managerWalk) provePlace(r routeIn, h places.Hit) {
+	f := Finding{Where: r.where, Home: r.home, Region: h.Region, Cluster: h.Cluster, Endpoint: h.Endpoint}
 	switch {
-	case h.kind == unknownPlace && h.today != "":
-		f.Code, f.Message = NotObserved, fmt.Sprintf("today's backend %s is reached by requests that no observation passes", h.endpoint)
-	case h.kind == unknownPlace:
-		f.Code, f.Message = UnknownEndpoint, fmt.Sprintf("%s is no place that the deployment knows", h.endpoint)
-	case h.kind == backend && h.region != w.own.Name:
-		f.Code, f.Message = AroundPeer, fmt.Sprintf("a backend of %s is reached around its peer gateway, which would check again", h.region)
-	case h.kind == peer && w.role == peerGateway:
-		f.Code, f.Message = Onward, fmt.Sprintf("a peer forwards to local backends only, and this leads to %s", h.region)
+	case h.Kind == places.Unknown && h.Today != "":
+		f.Code, f.Message = NotObserved, fmt.Sprintf("today's backend %s is reached by requests that no observation passes", h.Endpoint)
+	case h.Kind == places.Unknown:
+		f.Code, f.Message = UnknownEndpoint, fmt.Sprintf("%s is no place that the deployment knows", h.Endpoint)
+	case h.Kind == places.Backend && h.Region != w.own.Name:
+		f.Code, f.Message = AroundPeer, fmt.Sprintf("a backend of %s is reached around its peer gateway, which would check again", h.Region)
+	case h.Kind == places.Peer && w.role == peerGateway:
+		f.Code, f.Message = Onward, fmt.Sprintf("a peer forwards to local backends only, and this leads to %s", h.Region)
 	default:
 		return
 	}
-	w.report(f)
+	w.Report(f)
 }
 
 // proveClass judges the requests of one class that a route can take.
-func (w *managerWalk) proveClass(r routeIn, hits []hit, p requests.Possibility) {
+func (w *managerWalk) proveClass(r routeIn, hits []places.Hit, p requests.Possibility) {
 	if p.Class == requests.Unclassed {
-		w.report(Finding{
-			Code: NoClass, Where: r.where, Home: r.home, Cluster: hits[0].cluster, Endpoint: hits[0].endpoint, Region: hits[0].region,
+		w.Report(Finding{
+			Code: NoClass, Where: r.where, Home: r.home, Cluster: hits[0].Cluster, Endpoint: hits[0].Endpoint, Region: hits[0].Region,
 			Message: "requests that no class covers are forwarded",
 		})
 		return
@@ -166,7 +168,7 @@ func (w *managerWalk) proveClass(r routeIn, hits []hit, p requests.Possibility) 
 
 // proveHost: the homes of the host name govern. A host that names no region
 // says nothing, so it must be right for every region's.
-func (w *managerWalk) proveHost(r routeIn, hits []hit, p requests.Possibility, entries []string) {
+func (w *managerWalk) proveHost(r routeIn, hits []places.Hit, p requests.Possibility, entries []string) {
 	for _, h := range p.Hosts {
 		for _, region := range w.hostRegions(h) {
 			for _, e := range entries {
@@ -203,32 +205,28 @@ func (w *managerWalk) hostRegions(name string) []string {
 	return all
 }
 
-func allGuarded(hits []hit) bool {
-	return !slices.ContainsFunc(hits, func(h hit) bool { return !h.guarded })
-}
-
 // proveCaller: the verified home governs.
-func (w *managerWalk) proveCaller(r routeIn, hits []hit, class int, entries []string) {
+func (w *managerWalk) proveCaller(r routeIn, hits []places.Hit, class int, entries []string) {
 	w.callers = true
 	route := w.checker.table.Routes()[class]
-	f := Finding{Where: r.where, Home: r.home, Class: route.Class, Region: hits[0].region, Cluster: hits[0].cluster, Endpoint: hits[0].endpoint}
+	f := Finding{Where: r.where, Home: r.home, Class: route.Class, Region: hits[0].Region, Cluster: hits[0].Cluster, Endpoint: hits[0].Endpoint}
 	if r.home == "" {
 		f.Code, f.Message = NoHome, "the route forwards, and nothing before it says whose data it is"
-		w.report(f)
+		w.Report(f)
 		return
 	}
 	w.proveIssuer(r, f)
 	if w.token != nil && !w.inForce(w.token, r) {
 		f.Code, f.Message = TokenUnproved, "the token is not verified on this route"
-		w.report(f)
+		w.Report(f)
 	}
-	if route.Subject == residency.SubjectUser && (w.agent == nil || !w.inForce(w.agent, r)) && !allGuarded(hits) {
+	if route.Subject == residency.SubjectUser && (w.agent == nil || !w.inForce(w.agent, r)) && !places.Guarded(hits) {
 		f.Code, f.Message = AgentBypassed, "the subject is the user in the path, and the agent is not asked"
-		w.report(f)
+		w.Report(f)
 	}
 	for _, e := range entries {
 		d := w.checker.table.DecideRoute(class, residency.Query{Home: r.home, Entry: e})
-		if d.Passes() && w.role == gateway && servedToday(hits, route.Service) {
+		if d.Passes() && w.role == gateway && places.ServedToday(hits, route.Service) {
 			continue
 		}
 		w.proveToday(r, hits)
@@ -245,32 +243,32 @@ func (w *managerWalk) proveIssuer(r routeIn, f Finding) {
 	switch home, why := w.checker.table.Home(r.issuer, r.home); {
 	case r.issuer == "":
 		f.Message = "the route forwards whichever issuer named the home"
-		w.report(f)
+		w.Report(f)
 	case home != r.home:
 		f.Message = fmt.Sprintf("issuer %s may not name this home: %s", r.issuer, why)
-		w.report(f)
+		w.Report(f)
 	}
 }
 
 // allow reports every region that is reached and not in the list.
-func (w *managerWalk) allow(r routeIn, hits []hit, class int, home, at string, serve []string) {
+func (w *managerWalk) allow(r routeIn, hits []places.Hit, class int, home, at string, serve []string) {
 	for _, h := range hits {
-		if h.kind == unknownPlace || h.kind == agent || slices.Contains(serve, h.region) {
+		if h.Kind == places.Unknown || h.Kind == places.Agent || slices.Contains(serve, h.Region) {
 			continue
 		}
-		w.report(Finding{
+		w.Report(Finding{
 			Code: RegionNotAllowed, Where: r.where, Home: home, Class: w.checker.table.Routes()[class].Class, Entry: w.shownEntry(at),
-			Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint,
-			Message: fmt.Sprintf("%s%s reaches %s, allowed are %v", w.checker.table.Routes()[class].Class, w.entering(at), h.region, serve),
+			Region: h.Region, Cluster: h.Cluster, Endpoint: h.Endpoint,
+			Message: fmt.Sprintf("%s%s reaches %s, allowed are %v", w.checker.table.Routes()[class].Class, w.entering(at), h.Region, serve),
 		})
 	}
 }
 
 // deny reports that anything is reached at all.
-func (w *managerWalk) deny(r routeIn, hits []hit, class int, at, why string) {
-	w.report(Finding{
+func (w *managerWalk) deny(r routeIn, hits []places.Hit, class int, at, why string) {
+	w.Report(Finding{
 		Code: Denied, Where: r.where, Home: r.home, Class: w.checker.table.Routes()[class].Class, Entry: w.shownEntry(at),
-		Region: hits[0].region, Cluster: hits[0].cluster, Endpoint: hits[0].endpoint,
+		Region: hits[0].Region, Cluster: hits[0].Cluster, Endpoint: hits[0].Endpoint,
 		Message: fmt.Sprintf("the table refuses %s%s (%s), the route forwards", w.checker.table.Routes()[class].Class, w.entering(at), why),
 	})
 }

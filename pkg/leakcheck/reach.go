@@ -1,9 +1,7 @@
 package leakcheck
 
 import (
-	"maps"
 	"slices"
-	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -21,78 +19,13 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 )
 
-type kind int
-
-const (
-	unknownPlace kind = iota
-	backend
-	peer
-	agent
-)
-
-// place is what an address is, by the topology.
-type place struct {
-	kind   kind
-	region string
-}
-
-// hit is one endpoint that a cluster can reach. It is guarded when the way there
-// passes an inner connection manager that asks the agent first. Today holds the
-// services that the endpoint served before Domicile, between spaces; "" for none.
-type hit struct {
-	place
-	cluster, endpoint, today string
-	guarded                  bool
-}
-
-// servedToday tells whether all of it served the service before Domicile.
-func servedToday(hits []hit, service string) bool {
-	return !slices.ContainsFunc(hits, func(h hit) bool { return !strings.Contains(h.today, " "+service+" ") })
-}
-
-// mapPlaces indexes the topology by address. Where a private address is used in
-// several regions, the one here is meant.
-func (k *checker) mapPlaces() {
-	own := map[string]bool{}
-	for _, addresses := range k.own.Backends {
-		for _, a := range addresses {
-			own[facts.Normal(a)] = true
-		}
-	}
-	for a := range own {
-		k.places[a] = []place{{backend, k.own.Name}}
-	}
-	add := func(a string, p place) {
-		if a = facts.Normal(a); a != "" && !own[a] && !slices.Contains(k.places[a], p) {
-			k.places[a] = append(k.places[a], p)
-		}
-	}
-	for _, r := range k.top.Regions {
-		if r.Peer != "" {
-			add(r.Peer, place{peer, r.Name})
-		}
-		for _, addresses := range r.Backends {
-			for _, a := range addresses {
-				add(a, place{backend, r.Name})
-			}
-		}
-	}
-	for _, service := range slices.Sorted(maps.Keys(k.top.Today)) {
-		for _, a := range k.top.Today[service] {
-			k.today[facts.Normal(a)] += " " + service + " "
-		}
-	}
-	if k.own.Agent != "" {
-		k.places["unix:"+k.own.Agent] = []place{{agent, k.own.Name}}
-	}
-}
-
 // reach returns every endpoint that a cluster can ever send to. A cluster that
 // does not exist reaches nothing.
-func (k *checker) reach(name string) []hit {
+func (k *checker) reach(name string) []places.Hit {
 	if out, done := k.reached[name]; done {
 		return out
 	}
@@ -100,7 +33,7 @@ func (k *checker) reach(name string) []hit {
 		return nil // a cycle: what it reaches is being collected already
 	}
 	k.open[name] = true
-	var out []hit
+	var out []places.Hit
 	for _, c := range k.clusters[name] {
 		for _, h := range k.clusterHits(c) {
 			if !slices.Contains(out, h) {
@@ -115,17 +48,17 @@ func (k *checker) reach(name string) []hit {
 	return out
 }
 
-func (k *checker) clusterHits(c *clusterv3.Cluster) []hit {
+func (k *checker) clusterHits(c *clusterv3.Cluster) []places.Hit {
 	where := named("cluster", c.GetName())
-	k.known(where, c)
+	k.Known(where, c)
 	k.protocolOptions(where, c)
-	var out []hit
+	var out []places.Hit
 	switch d := c.GetClusterDiscoveryType().(type) {
 	case *clusterv3.Cluster_ClusterType:
 		var a aggregatev3.ClusterConfig
 		if d.ClusterType.GetTypedConfig().UnmarshalTo(&a) != nil {
-			k.unjudged(where, "cluster type %s may reach anything", d.ClusterType.GetName())
-			return []hit{{cluster: c.GetName(), endpoint: "any"}}
+			k.Unjudged(where, "cluster type %s may reach anything", d.ClusterType.GetName())
+			return []places.Hit{{Cluster: c.GetName(), Endpoint: "any"}}
 		}
 		for _, member := range a.GetClusters() {
 			out = append(out, k.reach(member)...)
@@ -146,26 +79,26 @@ func (k *checker) clusterHits(c *clusterv3.Cluster) []hit {
 				out = append(out, k.assigned(where, c, e)...)
 			}
 		default:
-			k.unjudged(where, "cluster type %s sends where the request says", d.Type)
-			return []hit{{cluster: c.GetName(), endpoint: "any"}}
+			k.Unjudged(where, "cluster type %s sends where the request says", d.Type)
+			return []places.Hit{{Cluster: c.GetName(), Endpoint: "any"}}
 		}
 	}
 	k.transport(where, c, out)
 	return out
 }
 
-func (k *checker) assigned(where string, c *clusterv3.Cluster, la *endpointv3.ClusterLoadAssignment) []hit {
-	k.known(where, la)
-	var out []hit
+func (k *checker) assigned(where string, c *clusterv3.Cluster, la *endpointv3.ClusterLoadAssignment) []places.Hit {
+	k.Known(where, la)
+	var out []places.Hit
 	for _, group := range la.GetEndpoints() {
-		k.known(where, group)
+		k.Known(where, group)
 		for _, e := range group.GetLbEndpoints() {
-			k.known(where, e)
+			k.Known(where, e)
 			if e.GetEndpoint() == nil {
-				k.unjudged(where, "an endpoint without an address")
+				k.Unjudged(where, "an endpoint without an address")
 				continue
 			}
-			k.known(where, e.GetEndpoint())
+			k.Known(where, e.GetEndpoint())
 			addresses := []*corev3.Address{e.GetEndpoint().GetAddress()}
 			for _, more := range e.GetEndpoint().GetAdditionalAddresses() {
 				addresses = append(addresses, more.GetAddress())
@@ -178,32 +111,24 @@ func (k *checker) assigned(where string, c *clusterv3.Cluster, la *endpointv3.Cl
 	return out
 }
 
-func (k *checker) addressHits(cluster string, a *corev3.Address) []hit {
+func (k *checker) addressHits(cluster string, a *corev3.Address) []places.Hit {
 	if i := a.GetEnvoyInternalAddress(); i != nil {
-		var out []hit
+		var out []places.Hit
 		for _, l := range k.internal[i.GetServerListenerName()] {
 			out = append(out, k.internalHits(l)...)
 		}
 		return out
 	}
-	text := facts.AddressText(a)
-	if len(k.places[text]) == 0 {
-		return []hit{{cluster: cluster, endpoint: text, today: k.today[text]}}
-	}
-	var out []hit
-	for _, p := range k.places[text] {
-		out = append(out, hit{place: p, cluster: cluster, endpoint: text, today: k.today[text]})
-	}
-	return out
+	return k.places.At(cluster, facts.AddressText(a))
 }
 
 // internalHits is what an internal listener passes on, whatever comes in.
-func (k *checker) internalHits(l *listenerv3.Listener) []hit {
+func (k *checker) internalHits(l *listenerv3.Listener) []places.Hit {
 	where := named("listener", l.GetName())
 	k.listenerFields(where, l)
-	var out []hit
+	var out []places.Hit
 	for _, chain := range facts.Chains(l) {
-		k.known(where, chain)
+		k.Known(where, chain)
 		for _, f := range chain.GetFilters() {
 			m, err := f.GetTypedConfig().UnmarshalNew()
 			switch cfg := m.(type) {
@@ -264,8 +189,8 @@ func (k *checker) passes(l *listenerv3.Listener) bool {
 	return true
 }
 
-func (k *checker) tcpHits(where string, p *tcpproxyv3.TcpProxy) []hit {
-	k.known(where, p)
+func (k *checker) tcpHits(where string, p *tcpproxyv3.TcpProxy) []places.Hit {
+	k.Known(where, p)
 	k.loggers(where, p.GetAccessLog())
 	out := slices.Clone(k.reach(p.GetCluster()))
 	for _, w := range p.GetWeightedClusters().GetClusters() {
@@ -276,15 +201,15 @@ func (k *checker) tcpHits(where string, p *tcpproxyv3.TcpProxy) []hit {
 
 // managerHits is everything that the routes of an inner connection manager lead
 // to: who can reach the listener is not known there, so no route is excused.
-func (k *checker) managerHits(where string, m *hcmv3.HttpConnectionManager) []hit {
+func (k *checker) managerHits(where string, m *hcmv3.HttpConnectionManager) []places.Hit {
 	w := k.manager(where, m, innerManager)
-	var out []hit
+	var out []places.Hit
 	for _, rc := range w.tables {
 		w.table(rc, func(s scope, routes []*routev3.Route) {
 			for i, r := range routes {
 				in := w.enter(s, i, r)
 				for _, h := range w.actionHits(in.where, in) {
-					h.guarded = h.guarded || w.agent != nil && w.inForce(w.agent, in)
+					h.Guarded = h.Guarded || w.agent != nil && w.inForce(w.agent, in)
 					out = append(out, h)
 				}
 			}
@@ -295,26 +220,26 @@ func (k *checker) managerHits(where string, m *hcmv3.HttpConnectionManager) []hi
 
 func (k *checker) unjudgedFilter(where, name string, cfg *anypb.Any, err error) {
 	if err != nil {
-		k.unjudged(where, "filter %s of type %s: %v", name, cfg.GetTypeUrl(), err)
+		k.Unjudged(where, "filter %s of type %s: %v", name, cfg.GetTypeUrl(), err)
 		return
 	}
-	k.unjudged(where, "filter %s of type %s is none that keeps requests where they belong", name, cfg.GetTypeUrl())
+	k.Unjudged(where, "filter %s of type %s is none that keeps requests where they belong", name, cfg.GetTypeUrl())
 }
 
 func (k *checker) protocolOptions(where string, c *clusterv3.Cluster) {
 	for name, any := range c.GetTypedExtensionProtocolOptions() {
 		var o upstreamhttpv3.HttpProtocolOptions
 		if err := any.UnmarshalTo(&o); err != nil {
-			k.unjudged(where, "protocol options %s of type %s", name, any.GetTypeUrl())
+			k.Unjudged(where, "protocol options %s of type %s", name, any.GetTypeUrl())
 			continue
 		}
-		k.known(where, &o)
+		k.Known(where, &o)
 	}
 }
 
 // transport judges how a cluster speaks to its endpoints: a peer must prove its
 // region by its certificate.
-func (k *checker) transport(where string, c *clusterv3.Cluster, hits []hit) {
+func (k *checker) transport(where string, c *clusterv3.Cluster, hits []places.Hit) {
 	ts := c.GetTransportSocket()
 	m, err := ts.GetTypedConfig().UnmarshalNew()
 	var proved func(region string) bool
@@ -325,15 +250,15 @@ func (k *checker) transport(where string, c *clusterv3.Cluster, hits []hit) {
 		proved = func(string) bool { return false }
 	default:
 		if ts.GetTypedConfig() != nil || ts.GetName() != "" {
-			k.unjudged(where, "transport socket %s of type %s (%v)", ts.GetName(), ts.GetTypedConfig().GetTypeUrl(), err)
+			k.Unjudged(where, "transport socket %s of type %s (%v)", ts.GetName(), ts.GetTypedConfig().GetTypeUrl(), err)
 		}
 		proved = func(string) bool { return false }
 	}
 	for _, h := range hits {
-		if h.kind == peer && h.cluster == c.GetName() && !proved(h.region) {
-			k.report(Finding{
-				Code: PeerUnproved, Where: where, Region: h.region, Cluster: c.GetName(), Endpoint: h.endpoint,
-				Message: "the peer gateway of " + h.region + " is not made to prove its region by a certificate",
+		if h.Kind == places.Peer && h.Cluster == c.GetName() && !proved(h.Region) {
+			k.Report(Finding{
+				Code: PeerUnproved, Where: where, Region: h.Region, Cluster: c.GetName(), Endpoint: h.Endpoint,
+				Message: "the peer gateway of " + h.Region + " is not made to prove its region by a certificate",
 			})
 		}
 	}

@@ -5,12 +5,13 @@ import (
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/proofs"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 )
 
 // leadsTo is reach for a route's own cluster.
-func (k *checker) leadsTo(cluster string) []hit {
+func (k *checker) leadsTo(cluster string) []places.Hit {
 	k.walking.Leads(cluster)
 	return k.reach(cluster)
 }
@@ -36,11 +37,11 @@ func (w *managerWalk) home(home string, on *xdsmatcherv3.Matcher_OnMatch, s scop
 			return
 		}
 	}
-	forwards, callers, reported := w.forwards, w.callers, w.reported
+	forwards, callers, reported := w.forwards, w.callers, w.Reported()
 	w.forwards, w.callers, w.walking = false, false, &proofs.Walk{}
 	visit()
 	c.Walk, c.Walked, w.walking = *w.walking, true, nil
-	if !c.Odd && w.reported == reported {
+	if !c.Odd && w.Reported() == reported {
 		m.Keep(w.question(c, home, s), proofs.Proof{Forwards: w.forwards, Callers: w.callers})
 	}
 	w.forwards, w.callers = w.forwards || forwards, w.callers || callers
@@ -83,8 +84,8 @@ func (k *checker) meaningOf(cluster string) int {
 	}
 	b := proofs.Bit(k.scratch[:0], k.closable(cluster))
 	for _, h := range hits {
-		b = proofs.Text(proofs.Text(proofs.Number(b, int(h.kind)), h.region), h.today)
-		b = proofs.Bit(proofs.Bit(b, h.guarded), h.region == k.own.Name)
+		b = proofs.Text(proofs.Text(proofs.Number(b, int(h.Kind)), h.Region), h.Today)
+		b = proofs.Bit(proofs.Bit(b, h.Guarded), h.Region == k.own.Name)
 	}
 	k.scratch = b
 	id := k.remembered.ID(b)
@@ -99,6 +100,6 @@ func (w *managerWalk) rememberable(s scope) bool {
 	for _, configs := range s.configs {
 		plain = plain && len(configs) == 0
 	}
-	return plain && w.remembered != nil && w.walking == nil && !w.anonymous && w.role != innerManager &&
+	return plain && w.remembered != nil && w.walking == nil && !w.Anonymous && w.role != innerManager &&
 		s.home == "" && s.issuer == "" && len(s.mirrors) == 0 && s.unverified != nil
 }

@@ -1,7 +1,6 @@
 package leakcheck
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -24,8 +23,10 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
-	"github.com/domicile-dev/domicile/pkg/topology"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/tokens"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/trusted"
 )
 
 const (
@@ -53,10 +54,10 @@ func (w *managerWalk) filters() {
 		}
 		_, routed = w.unpack(f.GetTypedConfig()).(*routerv3.Router)
 		if f.GetIsOptional() && (s.tokens || s.asks) {
-			w.unjudged(w.where, "filter %s is optional: an Envoy without it skips it", s.name)
+			w.Unjudged(w.where, "filter %s is optional: an Envoy without it skips it", s.name)
 		}
 		if s.tokens && s.disabled {
-			w.report(Finding{Code: TokenUnproved, Where: join(w.where, "filter "+s.name), Message: "the filter that verifies tokens is off"})
+			w.Report(Finding{Code: TokenUnproved, Where: join(w.where, "filter "+s.name), Message: "the filter that verifies tokens is off"})
 		}
 		if s.tokens && w.token == nil {
 			w.token = s
@@ -103,22 +104,22 @@ func (w *managerWalk) filter(s *slot, a *anypb.Any) {
 	where := join(w.where, "filter "+s.name)
 	switch cfg := w.unpack(a).(type) {
 	case *jwtauthnv3.JwtAuthentication:
-		w.tokenFilter(where, cfg)
+		tokens.Judge(w.List, where, cfg, w.top)
 	case *httprbacv3.RBAC:
 		if s.tokens && !facts.DeniesAll(cfg) {
-			w.report(Finding{Code: TokenUnproved, Where: where, Message: "until tokens can be verified, requests are let through"})
+			w.Report(Finding{Code: TokenUnproved, Where: where, Message: "until tokens can be verified, requests are let through"})
 		}
 	case *extauthzv3.ExtAuthz:
 		s.asks = true
 		w.agentFilter(where, cfg)
 	case *routerv3.Router:
-		w.known(where, cfg)
+		w.Known(where, cfg)
 		w.loggers(where, cfg.GetUpstreamLog())
 	case *healthcheckv3.HealthCheck:
 	case *headermutationv3.HeaderMutation:
 		w.mutations(where, cfg.GetMutations().GetRequestMutations())
 	default:
-		w.unjudged(where, "a filter of type %s may send or change anything", a.GetTypeUrl())
+		w.Unjudged(where, "a filter of type %s may send or change anything", a.GetTypeUrl())
 	}
 }
 
@@ -130,18 +131,18 @@ func (w *managerWalk) mutations(where string, list []*mutationrulesv3.HeaderMuta
 		case *mutationrulesv3.HeaderMutation_Append:
 			h := a.Append.GetHeader()
 			name := strings.ToLower(h.GetKey())
-			proves := w.role == peerGateway && name == entryHeader && h.GetValue() == peerURI && len(h.GetRawValue()) == 0
-			if strings.HasPrefix(name, trustedPrefix) && !proves {
-				w.report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from " + h.GetValue()})
+			proves := w.role == peerGateway && name == trusted.Entry && h.GetValue() == peerURI && len(h.GetRawValue()) == 0
+			if strings.HasPrefix(name, trusted.Prefix) && !proves {
+				w.Report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from " + h.GetValue()})
 			}
 		case *mutationrulesv3.HeaderMutation_RemoveOnMatch_:
 			l := w.Compile(patterns.Envoy(a.RemoveOnMatch.GetKeyMatcher()), false)
-			if l != nil && !requests.Exceeds(w.Compile(patterns.Text("prefix", trustedPrefix, false), false), l) {
+			if l != nil && !requests.Exceeds(w.Compile(patterns.Text("prefix", trusted.Prefix, false), false), l) {
 				scrubs = true
 			}
 		case *mutationrulesv3.HeaderMutation_Remove:
 		default:
-			w.unjudged(where, "a header mutation of an unknown kind")
+			w.Unjudged(where, "a header mutation of an unknown kind")
 		}
 	}
 	return scrubs
@@ -152,8 +153,8 @@ func (w *managerWalk) mutations(where string, list []*mutationrulesv3.HeaderMuta
 func (k *checker) added(where string, list []*corev3.HeaderValueOption) {
 	for _, o := range list {
 		switch name := strings.ToLower(o.GetHeader().GetKey()); name {
-		case homeHeader, issuerHeader, userHeader, entryHeader:
-			k.report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from " + o.GetHeader().GetValue()})
+		case trusted.Home, trusted.Issuer, trusted.User, trusted.Entry:
+			k.Report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from " + o.GetHeader().GetValue()})
 		}
 	}
 }
@@ -165,100 +166,39 @@ func (w *managerWalk) scrubbed() {
 	for _, e := range w.hcm.GetEarlyHeaderMutationExtensions() {
 		m, ok := w.unpack(e.GetTypedConfig()).(*earlymutationv3.HeaderMutation)
 		if !ok {
-			w.unjudged(w.where, "an early header mutation of type %s", e.GetTypedConfig().GetTypeUrl())
+			w.Unjudged(w.where, "an early header mutation of type %s", e.GetTypedConfig().GetTypeUrl())
 			continue
 		}
 		scrubs = w.mutations(join(w.where, "early header mutation"), m.GetMutations()) || scrubs
 	}
 	if !scrubs {
-		w.report(Finding{Code: HeaderTrust, Where: w.where, Message: "a client's own " + trustedPrefix + " headers are not removed"})
+		w.Report(Finding{Code: HeaderTrust, Where: w.where, Message: "a client's own " + trusted.Prefix + " headers are not removed"})
 	}
 }
 
 // verified: the caller's home must come from a verified token.
 func (w *managerWalk) verified() {
 	if w.token == nil {
-		w.report(Finding{Code: TokenUnproved, Where: w.where, Message: "no filter before the router verifies tokens"})
-	}
-}
-
-// tokenFilter judges who may say whose data it is.
-func (w *managerWalk) tokenFilter(where string, j *jwtauthnv3.JwtAuthentication) {
-	w.known(where, j)
-	for _, name := range slices.Sorted(maps.Keys(j.GetProviders())) {
-		w.provider(join(where, "provider "+name), j.GetProviders()[name])
-	}
-	for _, r := range j.GetRules() {
-		w.requirement(where, r.GetRequires())
-	}
-	for _, r := range j.GetRequirementMap() {
-		w.requirement(where, r)
-	}
-}
-
-func (w *managerWalk) requirement(where string, r *jwtauthnv3.JwtRequirement) {
-	switch t := r.GetRequiresType().(type) {
-	case nil, *jwtauthnv3.JwtRequirement_ProviderName, *jwtauthnv3.JwtRequirement_ProviderAndAudiences:
-	case *jwtauthnv3.JwtRequirement_RequiresAny:
-		for _, n := range t.RequiresAny.GetRequirements() {
-			w.requirement(where, n)
-		}
-	case *jwtauthnv3.JwtRequirement_RequiresAll:
-		for _, n := range t.RequiresAll.GetRequirements() {
-			w.requirement(where, n)
-		}
-	default:
-		w.report(Finding{Code: TokenUnproved, Where: where, Message: "requests pass without a verified token"})
-	}
-}
-
-func (w *managerWalk) provider(where string, p *jwtauthnv3.JwtProvider) {
-	w.known(where, p)
-	bad := func(format string, args ...any) {
-		w.report(Finding{Code: TokenUnproved, Where: where, Message: fmt.Sprintf(format, args...)})
-	}
-	i := slices.IndexFunc(w.top.Issuers, func(i topology.Issuer) bool { return i.Issuer == p.GetIssuer() })
-	if p.GetIssuer() == "" || i < 0 {
-		bad("issuer %q is not in the deployment", p.GetIssuer())
-		return
-	}
-	issuer := w.top.Issuers[i]
-	if !facts.SameKeys(p.GetLocalJwks().GetInlineString(), issuer.JWKS) {
-		bad("the keys are not those that the deployment names for %s", issuer.Issuer)
-	}
-	want := map[string]string{homeHeader: issuer.HomeClaim, issuerHeader: "iss", userHeader: "sub"}
-	got := map[string]bool{}
-	for _, c := range p.GetClaimToHeaders() {
-		name := strings.ToLower(c.GetHeaderName())
-		if strings.HasPrefix(name, trustedPrefix) && want[name] != c.GetClaimName() {
-			w.report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from claim " + c.GetClaimName()})
-		}
-		got[name] = true
-	}
-	if !got[homeHeader] || !got[issuerHeader] {
-		bad("the token's home and issuer are not written into %s and %s", homeHeader, issuerHeader)
-	}
-	if strings.HasPrefix(strings.ToLower(p.GetForwardPayloadHeader()), trustedPrefix) {
-		w.report(Finding{Code: HeaderTrust, Where: where, Message: "header " + p.GetForwardPayloadHeader() + " is written from the whole token"})
+		w.Report(Finding{Code: TokenUnproved, Where: w.where, Message: "no filter before the router verifies tokens"})
 	}
 }
 
 func (w *managerWalk) agentFilter(where string, a *extauthzv3.ExtAuthz) {
-	w.known(where, a)
+	w.Known(where, a)
 	if a.GetFailureModeAllow() {
-		w.report(Finding{Code: AgentBypassed, Where: where, Message: "requests pass when the agent does not answer"})
+		w.Report(Finding{Code: AgentBypassed, Where: where, Message: "requests pass when the agent does not answer"})
 	}
 	cluster := a.GetGrpcService().GetEnvoyGrpc().GetClusterName()
 	if a.GetHttpService() != nil {
 		cluster = a.GetHttpService().GetServerUri().GetCluster()
 	}
 	if cluster == "" {
-		w.unjudged(where, "the service that is asked is no cluster")
+		w.Unjudged(where, "the service that is asked is no cluster")
 	}
 	for _, h := range w.reach(cluster) {
-		if h.kind != agent {
-			w.report(Finding{
-				Code: AgentBypassed, Where: where, Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint,
+		if h.Kind != places.Agent {
+			w.Report(Finding{
+				Code: AgentBypassed, Where: where, Region: h.Region, Cluster: h.Cluster, Endpoint: h.Endpoint,
 				Message: "requests are shown to something that is not this region's agent",
 			})
 		}
@@ -300,14 +240,14 @@ func (w *managerWalk) override(where string, a *anypb.Any) {
 	case *jwtauthnv3.PerRouteConfig:
 	case *extauthzv3.ExtAuthzPerRoute:
 		if c := cfg.GetCheckSettings(); c != nil {
-			w.known(where, c)
+			w.Known(where, c)
 		}
 	case *routev3.FilterConfig:
 		if cfg.GetConfig() != nil {
 			w.override(where, cfg.GetConfig())
 		}
 	default:
-		w.unjudged(where, "configuration of type %s", a.GetTypeUrl())
+		w.Unjudged(where, "configuration of type %s", a.GetTypeUrl())
 	}
 }
 
@@ -316,15 +256,15 @@ func (k *checker) agentLog(where string, l *accesslogv3.AccessLog) {
 	cfg, ok := k.unpack(l.GetTypedConfig()).(*grpclogv3.HttpGrpcAccessLogConfig)
 	cluster := cfg.GetCommonConfig().GetGrpcService().GetEnvoyGrpc().GetClusterName()
 	if !ok || cluster == "" {
-		k.unjudged(where, "access log %s goes to no cluster", l.GetName())
+		k.Unjudged(where, "access log %s goes to no cluster", l.GetName())
 		return
 	}
-	k.known(where, cfg)
-	k.known(where, cfg.GetCommonConfig())
+	k.Known(where, cfg)
+	k.Known(where, cfg.GetCommonConfig())
 	for _, h := range k.reach(cluster) {
-		if h.kind != agent {
-			k.report(Finding{
-				Code: AgentBypassed, Where: where, Region: h.region, Cluster: h.cluster, Endpoint: h.endpoint,
+		if h.Kind != places.Agent {
+			k.Report(Finding{
+				Code: AgentBypassed, Where: where, Region: h.Region, Cluster: h.Cluster, Endpoint: h.Endpoint,
 				Message: "requests are logged to something that is not this region's agent",
 			})
 		}
@@ -341,7 +281,7 @@ func (k *checker) loggers(where string, list []*accesslogv3.AccessLog) {
 		case "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig":
 			k.agentLog(where, l)
 		default:
-			k.unjudged(where, "access log %s may send requests elsewhere", l.GetName())
+			k.Unjudged(where, "access log %s may send requests elsewhere", l.GetName())
 		}
 	}
 }
