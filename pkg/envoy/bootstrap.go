@@ -24,6 +24,8 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/counted"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/mutual"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/packing"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/sample"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -120,7 +122,7 @@ func inline(l *listenerv3.Listener, r *Resources) (*listenerv3.Listener, error) 
 				return nil, err
 			}
 			inlineManager(hcm, r)
-			body, err := pack(hcm)
+			body, err := packing.Pack(hcm)
 			if err != nil {
 				return nil, err
 			}
@@ -150,11 +152,11 @@ func (s BootstrapSpec) base() (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
-	internal, err := pack(&internallistenerv3.InternalListener{})
+	internal, err := packing.Pack(&internallistenerv3.InternalListener{})
 	if err != nil {
 		return nil, err
 	}
-	limit, err := pack(&connectionsv3.DownstreamConnectionsConfig{MaxActiveDownstreamConnections: maxConnections})
+	limit, err := packing.Pack(&connectionsv3.DownstreamConnectionsConfig{MaxActiveDownstreamConnections: maxConnections})
 	if err != nil {
 		return nil, err
 	}
@@ -189,24 +191,24 @@ func (s BootstrapSpec) secrets() []*tlsv3.Secret {
 		}}}
 	}
 	return []*tlsv3.Secret{
-		pair(nodeSecret, s.Node), pair(publicSecret, s.Public),
-		{Name: caSecret, Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
+		pair(mutual.NodeSecret, s.Node), pair(publicSecret, s.Public),
+		{Name: mutual.CASecret, Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
 			TrustedCa: s.CA.source(),
 		}}},
 	}
 }
 
 func (s BootstrapSpec) controlPlane() (*clusterv3.Cluster, error) {
-	t := &translation{Input: Input{Topology: &topology.Topology{TrustDomain: s.TrustDomain}}}
+	t := begin(Input{Topology: &topology.Topology{TrustDomain: s.TrustDomain}}, topology.Region{})
 	c := &clusterv3.Cluster{
 		Name:                          ControlPlaneCluster,
 		ConnectTimeout:                durationpb.New(connectTimeout),
 		TypedExtensionProtocolOptions: t.protocolOptions(http2, true),
 		TransportSocket: &corev3.TransportSocket{
 			Name: "envoy.transport_sockets.tls",
-			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&tlsv3.UpstreamTlsContext{
+			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.Pack(&tlsv3.UpstreamTlsContext{
 				Sni:              address.Host(s.XDS),
-				CommonTlsContext: t.mutualTLS([]string{"h2"}, t.sanOf("-", "control")),
+				CommonTlsContext: mutual.TLS([]string{"h2"}, t.sanOf("-", "control")),
 			})},
 		},
 		UpstreamConnectionOptions: &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
@@ -214,7 +216,7 @@ func (s BootstrapSpec) controlPlane() (*clusterv3.Cluster, error) {
 		}},
 	}
 	t.setEndpoints(c, []string{s.XDS})
-	return c, t.err
+	return c, t.Err()
 }
 
 // JSON encodes a message with stable spacing: protojson's own varies on purpose.

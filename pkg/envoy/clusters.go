@@ -9,15 +9,12 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
-	internalupstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
-	rawv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/mutual"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/upstream"
 )
 
@@ -39,8 +36,6 @@ const (
 
 // Secrets of the bootstrap: certificates never travel by xDS.
 const (
-	nodeSecret   = "domicile_node"   // this Envoy's own identity
-	caSecret     = "domicile_ca"     // who may be a peer
 	publicSecret = "domicile_public" // what users see
 )
 
@@ -117,7 +112,7 @@ func (t *translation) listCluster(d destination, peerProto protocol) string {
 		LbPolicy:       clusterv3.Cluster_CLUSTER_PROVIDED,
 		ClusterDiscoveryType: &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
 			Name:        "envoy.clusters.aggregate",
-			TypedConfig: t.pack(&aggregatev3.ClusterConfig{Clusters: members}),
+			TypedConfig: t.Pack(&aggregatev3.ClusterConfig{Clusters: members}),
 		}},
 	})
 	return name
@@ -171,9 +166,9 @@ func (t *translation) peerCluster(region, service string, p protocol) string {
 	c.TypedExtensionProtocolOptions = t.protocolOptions(p, true)
 	c.TransportSocket = &corev3.TransportSocket{
 		Name: "envoy.transport_sockets.tls",
-		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&tlsv3.UpstreamTlsContext{
+		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.Pack(&tlsv3.UpstreamTlsContext{
 			Sni:              address.Host(to.Peer),
-			CommonTlsContext: t.mutualTLS([]string{alpn}, t.sanOf(regexp.QuoteMeta(region), Gateway, Peer)),
+			CommonTlsContext: mutual.TLS([]string{alpn}, t.sanOf(regexp.QuoteMeta(region), Gateway, Peer)),
 		})},
 	}
 	t.setEndpoints(c, []string{to.Peer})
@@ -197,84 +192,22 @@ func (t *translation) agentCluster() *clusterv3.Cluster {
 	}
 }
 
-// internalCluster leads to an internal listener of the same name.
-func (t *translation) internalCluster(name string, p protocol) *clusterv3.Cluster {
-	return &clusterv3.Cluster{
-		Name:                          name,
-		ConnectTimeout:                durationpb.New(connectTimeout),
-		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
-		TypedExtensionProtocolOptions: t.protocolOptions(p, false),
-		LoadAssignment: upstream.Assignment(name, &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{
-			EnvoyInternalAddress: &corev3.EnvoyInternalAddress{
-				AddressNameSpecifier: &corev3.EnvoyInternalAddress_ServerListenerName{ServerListenerName: name},
-			},
-		}}),
-		TransportSocket: &corev3.TransportSocket{
-			Name: "envoy.transport_sockets.internal_upstream",
-			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&internalupstreamv3.InternalUpstreamTransport{
-				TransportSocket: &corev3.TransportSocket{
-					Name:       "envoy.transport_sockets.raw_buffer",
-					ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(&rawv3.RawBuffer{})},
-				},
-			})},
-		},
-	}
-}
-
 func (t *translation) protocolOptions(p protocol, connect bool) map[string]*anypb.Any {
-	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{}
-	if p == http2 {
-		o := &corev3.Http2ProtocolOptions{AllowConnect: connect}
-		if connect {
-			o.ConnectionKeepalive = &corev3.KeepaliveSettings{
-				Interval: durationpb.New(10 * time.Second), Timeout: durationpb.New(5 * time.Second),
-			}
-		}
-		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: o}
-	} else {
-		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
-			HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
-		}
-	}
-	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": t.pack(&upstreamhttpv3.HttpProtocolOptions{
-		UpstreamProtocolOptions: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
-	})}
-}
-
-// mutualTLS presents this Envoy's identity and accepts the SANs given.
-func (t *translation) mutualTLS(alpn []string, san *tlsv3.SubjectAltNameMatcher) *tlsv3.CommonTlsContext {
-	return &tlsv3.CommonTlsContext{
-		AlpnProtocols:                  alpn,
-		TlsParams:                      &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3},
-		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: nodeSecret}},
-		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{
-			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
-				DefaultValidationContext: &tlsv3.CertificateValidationContext{
-					MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{san},
-				},
-				ValidationContextSdsSecretConfig: &tlsv3.SdsSecretConfig{Name: caSecret},
-			},
-		},
-	}
+	return upstream.Options(t.Packer, p == http2, connect)
 }
 
 // sanOf accepts the SPIFFE identities of the given roles in the regions that
 // the regular expression names.
 func (t *translation) sanOf(regions string, roles ...string) *tlsv3.SubjectAltNameMatcher {
-	return &tlsv3.SubjectAltNameMatcher{
-		SanType: tlsv3.SubjectAltNameMatcher_URI,
-		Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{
-			Regex: t.sanRegex(regions, roles...),
-		}}},
-	}
+	return mutual.SAN(t.sanRegex(regions, roles...))
 }
 
 func (t *translation) sanRegex(regions string, roles ...string) string {
-	return fmt.Sprintf("spiffe://%s/%s/(?:%s)/[^/]+", regexp.QuoteMeta(t.Topology.TrustDomain), regions, strings.Join(roles, "|"))
+	return mutual.Regex(t.Topology.TrustDomain, regions, roles...)
 }
 
 func (t *translation) setEndpoints(c *clusterv3.Cluster, hostPorts []string) {
 	if err := upstream.SetEndpoints(c, hostPorts); err != nil {
-		t.fail(fmt.Errorf("cluster %s: %w", c.GetName(), err))
+		t.Fail(fmt.Errorf("cluster %s: %w", c.GetName(), err))
 	}
 }

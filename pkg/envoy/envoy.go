@@ -36,6 +36,9 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/branches"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/match"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/packing"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/tokens"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/upstream"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -112,7 +115,7 @@ func Translate(in Input) (*Resources, error) {
 		in.Memory = new(Memory)
 	}
 	in.Memory.shared.Begin(in.Table, in.Topology)
-	t := &translation{Input: in, region: region, clusters: map[string]*clusterv3.Cluster{}, inner: map[string]*listenerv3.Listener{}}
+	t := begin(in, region)
 	if err := t.run(); err != nil {
 		return nil, fmt.Errorf("translate %s: %w", in.Node, err)
 	}
@@ -123,15 +126,22 @@ func Translate(in Input) (*Resources, error) {
 // internal listeners that they need, so nothing exists that no route uses.
 type translation struct {
 	Input
+	match.Tree
 	region   topology.Region
 	clusters map[string]*clusterv3.Cluster
 	inner    map[string]*listenerv3.Listener // internal listeners
 	out      *Resources
-	err      error
+}
+
+func begin(in Input, region topology.Region) *translation {
+	return &translation{
+		Input: in, Tree: match.Tree{Packer: new(packing.Packer)}, region: region,
+		clusters: map[string]*clusterv3.Cluster{}, inner: map[string]*listenerv3.Listener{},
+	}
 }
 
 func (t *translation) run() error {
-	t.out = &Resources{Extensions: []*corev3.TypedExtensionConfig{t.tokenFilter()}}
+	t.out = &Resources{Extensions: []*corev3.TypedExtensionConfig{tokens.Filter(t.Packer, t.Topology)}}
 	switch t.Node.Role {
 	case Gateway:
 		t.out.Routes = []*routev3.RouteConfiguration{t.userRoutes(Gateway), t.peerRoutes(), t.egressRoutes()}
@@ -156,7 +166,7 @@ func (t *translation) run() error {
 	sortByName(t.out.Listeners)
 	sortByName(t.out.Clusters)
 	sortByName(t.out.Routes)
-	return t.err
+	return t.Err()
 }
 
 // digest is the digest that decisions are shown under.
@@ -174,30 +184,6 @@ func (t *translation) addCluster(c *clusterv3.Cluster) {
 	t.clusters[c.GetName()] = c
 }
 
-// fail keeps the first error; Translate returns it and no resources.
-func (t *translation) fail(err error) {
-	if t.err == nil {
-		t.err = err
-	}
-}
-
-// pack wraps a message; its bytes are deterministic.
-func (t *translation) pack(m proto.Message) *anypb.Any {
-	a, err := pack(m)
-	if err != nil {
-		t.fail(err)
-	}
-	return a
-}
-
-func pack(m proto.Message) (*anypb.Any, error) {
-	a := &anypb.Any{}
-	if err := anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}); err != nil {
-		return nil, fmt.Errorf("encode %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
-	}
-	return a, nil
-}
-
 // Named is one resource as it travels: Version is the hash of Body.
 type Named struct {
 	Name    string
@@ -209,7 +195,7 @@ type Named struct {
 func (r *Resources) ByType() (map[string][]Named, error) {
 	out := map[string][]Named{ListenerType: {}, ClusterType: {}, RouteType: {}, ExtensionType: {}}
 	err := r.each(func(url, name string, m proto.Message) error {
-		body, err := pack(m)
+		body, err := packing.Pack(m)
 		if err != nil {
 			return err
 		}

@@ -26,8 +26,12 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/inner"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/match"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/mutual"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/reply"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/sample"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/tokens"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -61,7 +65,7 @@ func (t *translation) tlsListener() *listenerv3.Listener {
 // peerListener takes other regions' gateways and sidecars, and nobody else.
 func (t *translation) peerListener() *listenerv3.Listener {
 	return t.listener(Peer, t.region.Listen.Peer, t.connectionManager(Peer, Peer), &tlsv3.DownstreamTlsContext{
-		CommonTlsContext:         t.mutualTLS([]string{"h2", "http/1.1"}, t.sanOf("[a-z0-9-]+", Gateway, Sidecar)),
+		CommonTlsContext:         mutual.TLS([]string{"h2", "http/1.1"}, t.sanOf("[a-z0-9-]+", Gateway, Sidecar)),
 		RequireClientCertificate: wrapperspb.Bool(true),
 	})
 }
@@ -70,16 +74,16 @@ func (t *translation) peerListener() *listenerv3.Listener {
 func (t *translation) listener(name, at string, hcm *hcmv3.HttpConnectionManager, tls *tlsv3.DownstreamTlsContext) *listenerv3.Listener {
 	a, _, err := address.Socket(at)
 	if err != nil {
-		t.fail(err)
+		t.Fail(err)
 	}
 	chain := &listenerv3.FilterChain{Filters: []*listenerv3.Filter{{
 		Name:       "http",
-		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: t.pack(hcm)},
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: t.Pack(hcm)},
 	}}}
 	if tls != nil {
 		chain.TransportSocket = &corev3.TransportSocket{
 			Name:       "envoy.transport_sockets.tls",
-			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.pack(tls)},
+			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: t.Pack(tls)},
 		}
 		chain.TransportSocketConnectTimeout = durationpb.New(10 * time.Second)
 	}
@@ -97,7 +101,7 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			RouteConfigName: routes, ConfigSource: fromADS(),
 		}},
-		HttpFilters:                  []*hcmv3.HttpFilter{t.tokenFilterByECDS(), t.router()},
+		HttpFilters:                  []*hcmv3.HttpFilter{tokens.FilterByECDS(t.Packer, fromADS()), t.router()},
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 		LocalReplyConfig:             t.replies(reply.FromVirtualHost),
 		UseRemoteAddress:             wrapperspb.Bool(true),
@@ -117,11 +121,11 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 		StreamIdleTimeout:     durationpb.New(5 * time.Minute),
 		RequestHeadersTimeout: durationpb.New(10 * time.Second),
 	}
-	mutations := []*mutationv3.HeaderMutation{removePrefix(scrubPrefix), removePrefix("x-envoy-")}
+	mutations := []*mutationv3.HeaderMutation{removePrefix(tokens.Prefix), removePrefix("x-envoy-")}
 	if name == Gateway || name == Sidecar || name == "gateway_tls" {
-		seen, err := sample.Log(agentName, userHeader, homeHeader)
+		seen, err := sample.Log(agentName, tokens.UserHeader, tokens.HomeHeader)
 		if err != nil {
-			t.fail(err)
+			t.Fail(err)
 		}
 		hcm.AccessLog = []*accesslogv3.AccessLog{seen}
 	}
@@ -137,7 +141,7 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 		}})
 	}
 	hcm.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
-		Name: "scrub", TypedConfig: t.pack(&earlyv3.HeaderMutation{Mutations: mutations}),
+		Name: "scrub", TypedConfig: t.Pack(&earlyv3.HeaderMutation{Mutations: mutations}),
 	}}
 	return hcm
 }
@@ -163,14 +167,14 @@ func fromADS() *corev3.ConfigSource {
 func (t *translation) replies(policy string) *hcmv3.LocalReplyConfig {
 	out, err := reply.Config(policy)
 	if err != nil {
-		t.fail(err)
+		t.Fail(err)
 	}
 	return out
 }
 
 func (t *translation) router() *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: "router", ConfigType: &hcmv3.HttpFilter_TypedConfig{
-		TypedConfig: t.pack(&routerv3.Router{SuppressEnvoyHeaders: true}),
+		TypedConfig: t.Pack(&routerv3.Router{SuppressEnvoyHeaders: true}),
 	}}
 }
 
@@ -182,8 +186,8 @@ func (t *translation) liveCluster(owner string, r residency.Route, d destination
 	if _, done := t.inner[name]; done {
 		return name
 	}
-	t.addCluster(t.internalCluster(name, d.proto))
-	t.inner[name] = internalListener(name, "tcp", t.pack(&tcpproxyv3.TcpProxy{
+	t.addCluster(inner.Cluster(t.Packer, name, d.proto == http2))
+	t.inner[name] = inner.Listener(name, "tcp", t.Pack(&tcpproxyv3.TcpProxy{
 		StatPrefix:       "live",
 		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: t.streamCluster(d)},
 		IdleTimeout:      durationpb.New(0),
@@ -203,9 +207,9 @@ func (t *translation) guardCluster(r residency.Route, target string, d destinati
 	if _, done := t.inner[name]; done {
 		return name
 	}
-	t.addCluster(t.internalCluster(name, d.proto))
+	t.addCluster(inner.Cluster(t.Packer, name, d.proto == http2))
 	route := &routev3.Route{
-		Match:      anyPath(),
+		Match:      match.AnyPath(),
 		StatPrefix: d.counted,
 		Metadata:   t.explain(residency.RegionUnavailable, r.Class, ""),
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
@@ -213,13 +217,13 @@ func (t *translation) guardCluster(r residency.Route, target string, d destinati
 			Timeout:          durationpb.New(0), // the outer route has one
 		}},
 		RequestHeadersToRemove: []string{policyHeader},
-		TypedPerFilterConfig: map[string]*anypb.Any{authzFilterName: t.pack(&extauthzv3.ExtAuthzPerRoute{
+		TypedPerFilterConfig: map[string]*anypb.Any{authzFilterName: t.Pack(&extauthzv3.ExtAuthzPerRoute{
 			Override: &extauthzv3.ExtAuthzPerRoute_CheckSettings{CheckSettings: &extauthzv3.CheckSettings{
 				ContextExtensions: map[string]string{"class": r.Class, "template": r.Match.PathTemplate},
 			}},
 		})},
 	}
-	t.inner[name] = internalListener(name, "http", t.pack(&hcmv3.HttpConnectionManager{
+	t.inner[name] = inner.Listener(name, "http", t.Pack(&hcmv3.HttpConnectionManager{
 		StatPrefix:           "guard",
 		CodecType:            hcmv3.HttpConnectionManager_AUTO,
 		HttpFilters:          []*hcmv3.HttpFilter{t.agentFilter(), t.router()},
@@ -236,22 +240,11 @@ func (t *translation) guardCluster(r residency.Route, target string, d destinati
 	return name
 }
 
-// internalListener has one filter and is reached by the cluster of its name only.
-func internalListener(name, filter string, config *anypb.Any) *listenerv3.Listener {
-	return &listenerv3.Listener{
-		Name:              name,
-		ListenerSpecifier: &listenerv3.Listener_InternalListener{InternalListener: &listenerv3.Listener_InternalListenerConfig{}},
-		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
-			Name: filter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: config},
-		}}}},
-	}
-}
-
 // healthRoute leads to the internal listener that knows which of this region's
 // services have a live backend.
 func (t *translation) healthRoute() *routev3.Route {
-	t.addCluster(t.internalCluster(healthCluster, http1))
-	r := t.deny(anyPath(), residency.RegionUnavailable, "", "")
+	t.addCluster(inner.Cluster(t.Packer, healthCluster, false))
+	r := t.deny(match.AnyPath(), residency.RegionUnavailable, "", "")
 	r.Action = &routev3.Route_Route{Route: &routev3.RouteAction{
 		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: healthCluster},
 		Timeout:          durationpb.New(time.Second),
@@ -268,7 +261,7 @@ func (t *translation) healthListener() *listenerv3.Listener {
 			Name: healthCluster,
 			VirtualHosts: []*routev3.VirtualHost{{
 				Name: healthCluster, Domains: []string{"*"},
-				Routes: []*routev3.Route{{Match: anyPath(), Action: &routev3.Route_DirectResponse{
+				Routes: []*routev3.Route{{Match: match.AnyPath(), Action: &routev3.Route_DirectResponse{
 					DirectResponse: &routev3.DirectResponseAction{Status: 503},
 				}}},
 			}},
@@ -278,15 +271,15 @@ func (t *translation) healthListener() *listenerv3.Listener {
 		cluster := t.localCluster(service, http1, true)
 		hcm.HttpFilters = append(hcm.HttpFilters, &hcmv3.HttpFilter{
 			Name: "health." + service,
-			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: t.pack(&healthv3.HealthCheck{
+			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: t.Pack(&healthv3.HealthCheck{
 				PassThroughMode:              wrapperspb.Bool(false),
-				Headers:                      []*routev3.HeaderMatcher{headerIs(":path", healthPath+service)},
+				Headers:                      []*routev3.HeaderMatcher{match.HeaderIs(":path", healthPath+service)},
 				ClusterMinHealthyPercentages: map[string]*typev3.Percent{cluster: {Value: 1}},
 			})},
 		})
 	}
 	hcm.HttpFilters = append(hcm.HttpFilters, t.router())
-	return internalListener(healthCluster, "http", t.pack(hcm))
+	return inner.Listener(healthCluster, "http", t.Pack(hcm))
 }
 
 // services are the services that some rule serves from this region as one of

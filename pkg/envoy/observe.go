@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/counted"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/tokens"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -28,7 +29,7 @@ func (t *translation) observed(m *routev3.RouteMatch, r residency.Route, home st
 		service: r.Service, today: true, proto: protocolOf(r), counted: counted.Route(home, r.Class, why),
 	})
 	if t.Topology.Expose {
-		route.ResponseHeadersToAdd = []*corev3.HeaderValueOption{setHeader(observedHeader, string(why)), setHeader(homeHeader, home)}
+		route.ResponseHeadersToAdd = []*corev3.HeaderValueOption{setHeader(observedHeader, string(why)), setHeader(tokens.HomeHeader, home)}
 	}
 	return route
 }

@@ -12,20 +12,25 @@ import (
 	"time"
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/branches"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/match"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/pattern"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/reply"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/tokens"
 	"github.com/domicile-dev/domicile/pkg/residency"
+)
+
+// Headers that only Envoy sets, beside those of package tokens.
+const (
+	entryHeader  = "x-domicile-entry" // peer listener: the client certificate's URI
+	policyHeader = "x-domicile-policy"
 )
 
 const (
@@ -62,9 +67,9 @@ func (t *translation) userRoutes(name string) *routev3.RouteConfiguration {
 // peerRoutes is the route table of the listener that other regions' gateways
 // call. It checks everything again, and forwards to local backends only.
 func (t *translation) peerRoutes() *routev3.RouteConfiguration {
-	health := branch{t.header(":path", regexp.QuoteMeta(healthPath)+"[a-z0-9-]+"), t.takeRoute(t.withoutToken(t.healthRoute()))}
+	health := match.When(t.Header(":path", regexp.QuoteMeta(healthPath)+"[a-z0-9-]+"), t.TakeRoute(t.withoutToken(t.healthRoute())))
 	return &routev3.RouteConfiguration{Name: Peer, VirtualHosts: []*routev3.VirtualHost{
-		t.virtualHost("peers", []string{"*"}, first([]branch{health}, nested(view{t, true}.decisions(true)))),
+		t.virtualHost("peers", []string{"*"}, match.First([]match.Branch{health}, match.Nested(view{t, true}.decisions(true)))),
 	}}
 }
 
@@ -105,36 +110,36 @@ func (t *translation) virtualHost(name string, domains []string, m *xdsmatcherv3
 // has its token verified, so none of them ever gets a home. All others are
 // verified and walk again: home, then issuer, then the short list of classes.
 func (v view) decisions(anyHost bool) *xdsmatcherv3.Matcher {
-	odd := v.header(":path", pattern.OddPath)
+	odd := v.Header(":path", pattern.OddPath)
 	if anyHost { // elsewhere the virtual host's names have decided
-		odd = or(odd, v.header(":authority", pattern.OddHost))
+		odd = match.Or(odd, v.Header(":authority", pattern.OddHost))
 	}
-	open := append([]branch{
-		{odd, v.refuseUnseen(residency.BadRequest)},
-		{v.strayUpgrade(), v.refuseUnseen(residency.BadRequest)},
-		{v.secondIdentity(), v.refuseUnseen(residency.TwoIdentities)},
+	open := append([]match.Branch{
+		match.When(odd, v.refuseUnseen(residency.BadRequest)),
+		match.When(v.strayUpgrade(), v.refuseUnseen(residency.BadRequest)),
+		match.When(v.secondIdentity(), v.refuseUnseen(residency.TwoIdentities)),
 	}, v.openBranches()...)
 	homes := map[string]*xdsmatcherv3.Matcher_OnMatch{}
 	for _, home := range v.Memory.shared.Homes() {
 		homes[home] = v.home(home)
 	}
-	return v.exact(homeHeader, homes, nested(first(open, nested(v.homeless()))))
+	return v.Exact(tokens.HomeHeader, homes, match.Nested(match.First(open, match.Nested(v.homeless()))))
 }
 
 // home is the branch of one home, with what it needs: made here, or shared.
 func (v view) home(home string) *xdsmatcherv3.Matcher_OnMatch {
 	b, err := v.Memory.shared.Share(home, v.region, v.peer, func() (*branches.Branch, error) {
-		apart := view{&translation{Input: v.Input, region: v.region, clusters: map[string]*clusterv3.Cluster{}, inner: map[string]*listenerv3.Listener{}}, v.peer}
-		routes := apart.takeList(apart.classes(home))
+		apart := view{begin(v.Input, v.region), v.peer}
+		routes := apart.TakeList(apart.classes(home))
 		issuers := map[string]*xdsmatcherv3.Matcher_OnMatch{}
 		for _, i := range v.Memory.shared.Issuers(home) {
 			issuers[i] = routes
 		}
-		match := nested(apart.exact(issuerHeader, issuers, apart.takeRoute(apart.deny(anyPath(), residency.IssuerNotEntitled, "", ""))))
-		return &branches.Branch{Match: match, Clusters: apart.clusters, Inner: apart.inner}, apart.err
+		match := match.Nested(apart.Exact(tokens.IssuerHeader, issuers, apart.TakeRoute(apart.deny(match.AnyPath(), residency.IssuerNotEntitled, "", ""))))
+		return &branches.Branch{Match: match, Clusters: apart.clusters, Inner: apart.inner}, apart.Err()
 	})
 	if err != nil {
-		v.fail(err)
+		v.Fail(err)
 		return nil
 	}
 	maps.Copy(v.clusters, b.Clusters)
@@ -145,73 +150,73 @@ func (v view) home(home string) *xdsmatcherv3.Matcher_OnMatch {
 // strayUpgrade is true for an upgrade that is not to a long-lived class: it would
 // not run where it can be closed. A route's own setting does not do it, since the
 // first walk's route decides about upgrades.
-func (v view) strayUpgrade() *predicate {
-	var short, long []*predicate
+func (v view) strayUpgrade() *match.Predicate {
+	var short, long []*match.Predicate
 	for _, r := range v.Table.Routes() {
-		switch p := v.matchPredicate(r.Match); {
+		switch p := v.Class(r.Match); {
 		case !r.LongLived:
 			short = append(short, p)
 		case len(short) > 0:
-			long = append(long, and(p, not(or(short...))))
+			long = append(long, match.And(p, match.Not(match.Or(short...))))
 		default:
 			long = append(long, p)
 		}
 	}
-	upgrade := v.header("upgrade", ".+")
+	upgrade := v.Header("upgrade", ".+")
 	if len(long) == 0 {
 		return upgrade
 	}
-	return and(upgrade, not(or(long...)))
+	return match.And(upgrade, match.Not(match.Or(long...)))
 }
 
 // secondIdentity is true for a request with two Authorization values, or with a
 // token-like value in its query or cookies beside one. The cheap tests stand first.
-func (v view) secondIdentity() *predicate {
-	return or(v.contains("authorization", ","), and(
-		or(and(v.contains(":path", pattern.TokenStart), v.header(":path", pattern.TokenInQuery)),
-			and(v.contains("cookie", pattern.TokenStart), v.header("cookie", pattern.TokenInCookies))),
-		v.header("authorization", ".+")))
+func (v view) secondIdentity() *match.Predicate {
+	return match.Or(v.Contains("authorization", ","), match.And(
+		match.Or(match.And(v.Contains(":path", pattern.TokenStart), v.Header(":path", pattern.TokenInQuery)),
+			match.And(v.Contains("cookie", pattern.TokenStart), v.Header("cookie", pattern.TokenInCookies))),
+		v.Header("authorization", ".+")))
 }
 
 // homeless answers a request whose home is none of the table's.
 func (t *translation) homeless() *xdsmatcherv3.Matcher {
-	return first([]branch{
-		{t.header(homeHeader, ".+"), t.takeRoute(t.deny(anyPath(), residency.IssuerNotEntitled, "", ""))},
-		{t.header(issuerHeader, ".+"), t.takeRoute(t.deny(anyPath(), residency.NoHome, "", ""))},
-	}, t.takeRoute(t.deny(anyPath(), residency.NoIdentity, "", "")))
+	return match.First([]match.Branch{
+		match.When(t.Header(tokens.HomeHeader, ".+"), t.TakeRoute(t.deny(match.AnyPath(), residency.IssuerNotEntitled, "", ""))),
+		match.When(t.Header(tokens.IssuerHeader, ".+"), t.TakeRoute(t.deny(match.AnyPath(), residency.NoHome, "", ""))),
+	}, t.TakeRoute(t.deny(match.AnyPath(), residency.NoIdentity, "", "")))
 }
 
 // refuseUnseen denies before the token is verified.
 func (t *translation) refuseUnseen(why residency.Reason) *xdsmatcherv3.Matcher_OnMatch {
-	return t.takeRoute(t.withoutToken(t.deny(anyPath(), why, "", "")))
+	return t.TakeRoute(t.withoutToken(t.deny(match.AnyPath(), why, "", "")))
 }
 
 // openBranches are the routes of subjects host and none. A route that an
 // earlier one shadows in the table must be shadowed here too.
-func (v view) openBranches() []branch {
-	var out []branch
-	var earlier []*predicate
+func (v view) openBranches() []match.Branch {
+	var out []match.Branch
+	var earlier []*match.Predicate
 	for i, r := range v.Table.Routes() {
-		p := v.matchPredicate(r.Match)
+		p := v.Class(r.Match)
 		if r.Subject != residency.SubjectHost && r.Subject != residency.SubjectNone {
 			earlier = append(earlier, p)
 			continue
 		}
 		if len(earlier) > 0 {
-			p = and(p, not(or(earlier...)))
+			p = match.And(p, match.Not(match.Or(earlier...)))
 		}
-		out = append(out, branch{p, v.openRoute(i, r)})
+		out = append(out, match.When(p, v.openRoute(i, r)))
 	}
 	return out
 }
 
 func (v view) openRoute(i int, r residency.Route) *xdsmatcherv3.Matcher_OnMatch {
 	if r.Subject == residency.SubjectNone {
-		return v.takeOpen(v.cell(anyPath(), r, "none", "", func(*residency.Table, string) residency.Decision {
+		return v.takeOpen(v.cell(match.AnyPath(), r, "none", "", func(*residency.Table, string) residency.Decision {
 			return residency.Everywhere(v.nearest(r.Serve))
 		}))
 	}
-	var hosts []branch
+	var hosts []match.Branch
 	for _, region := range v.Topology.Regions {
 		var names []string
 		if region.Host != "" {
@@ -223,12 +228,12 @@ func (v view) openRoute(i int, r residency.Route) *xdsmatcherv3.Matcher_OnMatch 
 		if len(names) == 0 {
 			continue
 		}
-		routes := v.cell(anyPath(), r, "host-"+region.Name, "", func(t *residency.Table, entry string) residency.Decision {
+		routes := v.cell(match.AnyPath(), r, "host-"+region.Name, "", func(t *residency.Table, entry string) residency.Decision {
 			return t.DecideHost(i, region.Name, entry)
 		})
-		hosts = append(hosts, branch{v.header(":authority", pattern.Host(names...)), v.takeOpen(routes)})
+		hosts = append(hosts, match.When(v.Header(":authority", pattern.Host(names...)), v.takeOpen(routes)))
 	}
-	return nested(first(hosts, v.takeRoute(v.withoutToken(v.deny(anyPath(), residency.NoHome, r.Class, "")))))
+	return match.Nested(match.First(hosts, v.TakeRoute(v.withoutToken(v.deny(match.AnyPath(), residency.NoHome, r.Class, "")))))
 }
 
 // nearest serves a request without personal data where it came in, if that
@@ -245,7 +250,7 @@ func (t *translation) takeOpen(routes []*routev3.Route) *xdsmatcherv3.Matcher_On
 	for _, r := range routes {
 		t.withoutToken(r)
 	}
-	return t.takeList(routes)
+	return t.TakeList(routes)
 }
 
 // classes is the list of class routes of one home.
@@ -253,12 +258,12 @@ func (v view) classes(home string) []*routev3.Route {
 	var out []*routev3.Route
 	for i, r := range v.Table.Routes() {
 		if r.Subject == residency.SubjectCaller || r.Subject == residency.SubjectUser {
-			out = append(out, v.cell(routeMatch(r.Match), r, home, home, func(t *residency.Table, entry string) residency.Decision {
+			out = append(out, v.cell(match.Route(r.Match), r, home, home, func(t *residency.Table, entry string) residency.Decision {
 				return t.DecideRoute(i, residency.Query{Home: home, Entry: entry})
 			})...)
 		}
 	}
-	return append(out, v.deny(anyPath(), residency.NoClass, "", home))
+	return append(out, v.deny(match.AnyPath(), residency.NoClass, "", home))
 }
 
 // judgement asks a table about one cell at one entry.
@@ -301,7 +306,7 @@ func (v view) peerCell(m *routev3.RouteMatch, r residency.Route, owner, home str
 		return []*routev3.Route{v.deny(m, v.opening(why, ask), r.Class, subjectHome(r, home))}
 	}
 	from := cloneMatch(m)
-	from.Headers = append(from.Headers, headerIs(entryHeader, v.sanRegex("(?:"+strings.Join(entries, "|")+")", Gateway, Sidecar)))
+	from.Headers = append(from.Headers, match.HeaderIs(entryHeader, v.sanRegex("(?:"+strings.Join(entries, "|")+")", Gateway, Sidecar)))
 	routes := v.sessions(v.forward(from, r, owner, home, []string{v.region.Name}), r, rule)
 	return append(routes, v.deny(m, residency.EntryNotAllowed, r.Class, subjectHome(r, home)))
 }
@@ -445,7 +450,7 @@ func (t *translation) shown(home string, regions []string) []*corev3.HeaderValue
 	}
 	out := []*corev3.HeaderValueOption{region}
 	if home != "" {
-		out = append(out, setHeader(homeHeader, home))
+		out = append(out, setHeader(tokens.HomeHeader, home))
 	}
 	return out
 }
@@ -460,9 +465,7 @@ func setHeader(name, value string) *corev3.HeaderValueOption {
 // withoutToken exempts a route from token verification. Only routes that end in
 // a denial, or serve without knowing a caller, may have it.
 func (t *translation) withoutToken(r *routev3.Route) *routev3.Route {
-	r.TypedPerFilterConfig = map[string]*anypb.Any{
-		tokenFilterName: t.pack(&jwtauthnv3.PerRouteConfig{RequirementSpecifier: &jwtauthnv3.PerRouteConfig_Disabled{Disabled: true}}),
-	}
+	r.TypedPerFilterConfig = map[string]*anypb.Any{tokens.FilterName: tokens.Off(t.Packer)}
 	return r
 }
 
@@ -505,7 +508,7 @@ func streamID(r residency.Route, t *translation, d destination) string {
 		Countries map[string]string
 	}{r.Match, r.Subject, r.Carries, t.places(d)})
 	if err != nil {
-		t.fail(fmt.Errorf("name sessions of class %s: %w", r.Class, err))
+		t.Fail(fmt.Errorf("name sessions of class %s: %w", r.Class, err))
 	}
 	sum := sha256.Sum256(body)
 	return r.Class + "/" + hex.EncodeToString(sum[:4])

@@ -9,11 +9,14 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/packing"
 )
 
 const healthInterval = time.Second
@@ -84,4 +87,25 @@ func SetEndpoints(c *clusterv3.Cluster, hostPorts []string) error {
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: kind}
 	c.LoadAssignment = Assignment(c.GetName(), list...)
 	return nil
+}
+
+// Options fixes the protocol towards a cluster; connect lets upgrades pass over HTTP/2.
+func Options(p *packing.Packer, http2, connect bool) map[string]*anypb.Any {
+	explicit := &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{}
+	if http2 {
+		o := &corev3.Http2ProtocolOptions{AllowConnect: connect}
+		if connect {
+			o.ConnectionKeepalive = &corev3.KeepaliveSettings{
+				Interval: durationpb.New(10 * time.Second), Timeout: durationpb.New(5 * time.Second),
+			}
+		}
+		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: o}
+	} else {
+		explicit.ProtocolConfig = &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
+			HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
+		}
+	}
+	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": p.Pack(&upstreamhttpv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
+	})}
 }

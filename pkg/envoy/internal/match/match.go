@@ -1,4 +1,6 @@
-package envoy
+// Package match writes down which requests a route, or a branch of the decision
+// tree, takes.
+package match
 
 import (
 	"regexp"
@@ -9,25 +11,19 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/packing"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/pattern"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
-// Headers that only Envoy sets. Everything that begins with scrubPrefix is
-// removed from what a client sends before any filter sees it.
-const (
-	scrubPrefix  = "x-domicile-"
-	homeHeader   = "x-domicile-home"
-	issuerHeader = "x-domicile-issuer"
-	userHeader   = "x-domicile-user"
-	entryHeader  = "x-domicile-entry" // peer listener: the client certificate's URI
-	policyHeader = "x-domicile-policy"
-)
+// Tree makes the parts of a decision tree. Errors stay in its Packer.
+type Tree struct{ *packing.Packer }
 
-type predicate = xdsmatcherv3.Matcher_MatcherList_Predicate
+// Predicate is a condition on a request.
+type Predicate = xdsmatcherv3.Matcher_MatcherList_Predicate
 
-// routeMatch is the match of a class route inside a list of routes.
-func routeMatch(m residency.Match) *routev3.RouteMatch {
+// Route is the match of a class route inside a list of routes.
+func Route(m residency.Match) *routev3.RouteMatch {
 	out := &routev3.RouteMatch{}
 	switch {
 	case m.Path != "":
@@ -43,20 +39,21 @@ func routeMatch(m residency.Match) *routev3.RouteMatch {
 		out.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: strings.TrimSuffix(m.PathPrefix, "/")}
 	}
 	if m.Method != "" {
-		out.Headers = append(out.Headers, headerIs(":method", regexp.QuoteMeta(m.Method)))
+		out.Headers = append(out.Headers, HeaderIs(":method", regexp.QuoteMeta(m.Method)))
 	}
 	if m.Host != "" {
-		out.Headers = append(out.Headers, headerIs(":authority", pattern.Host(m.Host)))
+		out.Headers = append(out.Headers, HeaderIs(":authority", pattern.Host(m.Host)))
 	}
 	return out
 }
 
-// anyPath matches every request; the tree around it has decided already.
-func anyPath() *routev3.RouteMatch {
+// AnyPath matches every request; the tree around it has decided already.
+func AnyPath() *routev3.RouteMatch {
 	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}
 }
 
-func headerIs(name, regex string) *routev3.HeaderMatcher {
+// HeaderIs asks that the whole value of a header matches a regular expression.
+func HeaderIs(name, regex string) *routev3.HeaderMatcher {
 	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
 		StringMatch: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
 			SafeRegex: &matcherv3.RegexMatcher{Regex: regex},
@@ -64,8 +61,8 @@ func headerIs(name, regex string) *routev3.HeaderMatcher {
 	}}
 }
 
-// matchPredicate is routeMatch for the matcher tree, where :path still has its query.
-func (t *translation) matchPredicate(m residency.Match) *predicate {
+// Class is Route for the matcher tree, where :path still has its query.
+func (t Tree) Class(m residency.Match) *Predicate {
 	var path string
 	switch {
 	case m.Path != "":
@@ -77,28 +74,28 @@ func (t *translation) matchPredicate(m residency.Match) *predicate {
 	default:
 		path = regexp.QuoteMeta(strings.TrimSuffix(m.PathPrefix, "/")) + `(?:[/?].*)?`
 	}
-	all := []*predicate{t.header(":path", path)}
+	all := []*Predicate{t.Header(":path", path)}
 	if m.GRPCService != "" {
-		all = append(all, t.header("content-type", `application/grpc(?:\+.*)?`))
+		all = append(all, t.Header("content-type", `application/grpc(?:\+.*)?`))
 	}
 	if m.Method != "" {
-		all = append(all, t.header(":method", regexp.QuoteMeta(m.Method)))
+		all = append(all, t.Header(":method", regexp.QuoteMeta(m.Method)))
 	}
 	if m.Host != "" {
-		all = append(all, t.header(":authority", pattern.Host(m.Host)))
+		all = append(all, t.Header(":authority", pattern.Host(m.Host)))
 	}
-	return and(all...)
+	return And(all...)
 }
 
-// contains is true when a header has a part; for several values of one name,
+// Contains is true when a header has a part; for several values of one name,
 // Envoy joins them by commas.
-func (t *translation) contains(name, part string) *predicate {
+func (t Tree) Contains(name, part string) *Predicate {
 	return t.value(name, &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Contains{Contains: part}})
 }
 
-// header is true when the whole value of a header matches a regular expression;
+// Header is true when the whole value of a header matches a regular expression;
 // a header that is absent never matches.
-func (t *translation) header(name, regex string) *predicate {
+func (t Tree) Header(name, regex string) *Predicate {
 	return t.value(name, &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_SafeRegex{
 		SafeRegex: &xdsmatcherv3.RegexMatcher{
 			EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}},
@@ -107,8 +104,8 @@ func (t *translation) header(name, regex string) *predicate {
 	}})
 }
 
-func (t *translation) value(name string, m *xdsmatcherv3.StringMatcher) *predicate {
-	return &predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
+func (t Tree) value(name string, m *xdsmatcherv3.StringMatcher) *Predicate {
+	return &Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
 		SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
 			Input:   t.headerInput(name),
 			Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: m},
@@ -116,36 +113,39 @@ func (t *translation) value(name string, m *xdsmatcherv3.StringMatcher) *predica
 	}}
 }
 
-func (t *translation) headerInput(name string) *xdscorev3.TypedExtensionConfig {
+func (t Tree) headerInput(name string) *xdscorev3.TypedExtensionConfig {
 	return &xdscorev3.TypedExtensionConfig{
-		Name: name, TypedConfig: t.pack(&matcherv3.HttpRequestHeaderMatchInput{HeaderName: name}),
+		Name: name, TypedConfig: t.Pack(&matcherv3.HttpRequestHeaderMatchInput{HeaderName: name}),
 	}
 }
 
-func and(list ...*predicate) *predicate {
+// And is true when all are.
+func And(list ...*Predicate) *Predicate {
 	if len(list) == 1 {
 		return list[0]
 	}
-	return &predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher{
+	return &Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher{
 		AndMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: list},
 	}}
 }
 
-func or(list ...*predicate) *predicate {
+// Or is true when one is.
+func Or(list ...*Predicate) *Predicate {
 	if len(list) == 1 {
 		return list[0]
 	}
-	return &predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_OrMatcher{
+	return &Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_OrMatcher{
 		OrMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: list},
 	}}
 }
 
-func not(p *predicate) *predicate {
-	return &predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: p}}
+// Not is true when p is not.
+func Not(p *Predicate) *Predicate {
+	return &Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: p}}
 }
 
-// exact is a map on one header; what it does not hold goes to miss.
-func (t *translation) exact(name string, m map[string]*xdsmatcherv3.Matcher_OnMatch, miss *xdsmatcherv3.Matcher_OnMatch) *xdsmatcherv3.Matcher {
+// Exact is a map on one header; what it does not hold goes to miss.
+func (t Tree) Exact(name string, m map[string]*xdsmatcherv3.Matcher_OnMatch, miss *xdsmatcherv3.Matcher_OnMatch) *xdsmatcherv3.Matcher {
 	if len(m) == 0 { // Envoy refuses an empty map
 		return &xdsmatcherv3.Matcher{OnNoMatch: miss}
 	}
@@ -160,13 +160,17 @@ func (t *translation) exact(name string, m map[string]*xdsmatcherv3.Matcher_OnMa
 	}
 }
 
-type branch struct {
-	when *predicate
+// Branch is taken when its condition holds.
+type Branch struct {
+	when *Predicate
 	then *xdsmatcherv3.Matcher_OnMatch
 }
 
-// first takes the first branch whose predicate holds.
-func first(branches []branch, miss *xdsmatcherv3.Matcher_OnMatch) *xdsmatcherv3.Matcher {
+// When takes a way if a condition holds.
+func When(p *Predicate, then *xdsmatcherv3.Matcher_OnMatch) Branch { return Branch{p, then} }
+
+// First takes the first branch whose predicate holds.
+func First(branches []Branch, miss *xdsmatcherv3.Matcher_OnMatch) *xdsmatcherv3.Matcher {
 	if len(branches) == 0 {
 		return &xdsmatcherv3.Matcher{OnNoMatch: miss}
 	}
@@ -177,18 +181,19 @@ func first(branches []branch, miss *xdsmatcherv3.Matcher_OnMatch) *xdsmatcherv3.
 	return &xdsmatcherv3.Matcher{MatcherType: &xdsmatcherv3.Matcher_MatcherList_{MatcherList: list}, OnNoMatch: miss}
 }
 
-func nested(m *xdsmatcherv3.Matcher) *xdsmatcherv3.Matcher_OnMatch {
+// Nested goes on in another matcher.
+func Nested(m *xdsmatcherv3.Matcher) *xdsmatcherv3.Matcher_OnMatch {
 	return &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Matcher{Matcher: m}}
 }
 
-func (t *translation) takeRoute(r *routev3.Route) *xdsmatcherv3.Matcher_OnMatch {
+func (t Tree) TakeRoute(r *routev3.Route) *xdsmatcherv3.Matcher_OnMatch {
 	return &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{Action: &xdscorev3.TypedExtensionConfig{
-		Name: "route", TypedConfig: t.pack(r),
+		Name: "route", TypedConfig: t.Pack(r),
 	}}}
 }
 
-func (t *translation) takeList(routes []*routev3.Route) *xdsmatcherv3.Matcher_OnMatch {
+func (t Tree) TakeList(routes []*routev3.Route) *xdsmatcherv3.Matcher_OnMatch {
 	return &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{Action: &xdscorev3.TypedExtensionConfig{
-		Name: "routes", TypedConfig: t.pack(&routev3.RouteList{Routes: routes}),
+		Name: "routes", TypedConfig: t.Pack(&routev3.RouteList{Routes: routes}),
 	}}}
 }
