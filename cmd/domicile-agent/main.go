@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/domicile-dev/domicile/pkg/agent"
+	"github.com/domicile-dev/domicile/pkg/directory/static"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/version"
 )
@@ -58,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
 	cfg := agent.Config{ID: node, Socket: *socket, Listen: *listen, Version: version.String(), Log: log}
 	if *directory != "" {
-		cfg.Directory = agent.OpenDirectory(*directory)
+		cfg.Directory = static.Open(*directory)
 	}
 	if err := agent.Run(ctx, cfg); err != nil {
 		log.Error("agent stopped", "error", err)

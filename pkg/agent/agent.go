@@ -12,8 +12,7 @@
 // exactly the route's template, a panic, and an agent that is not there are
 // refusals. Logs and metrics hold no user id and no path.
 //
-// Run owns all goroutines that it starts. A Directory may be used by several
-// goroutines and processes at once.
+// Run owns all goroutines that it starts.
 package agent
 
 import (
@@ -36,6 +35,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/domicile-dev/domicile/pkg/agent/coverage"
+	"github.com/domicile-dev/domicile/pkg/directory"
 	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
@@ -51,7 +51,7 @@ type Config struct {
 	// Listen is the host:port of the HTTP side.
 	Listen string
 	// Directory is nil where the region holds none.
-	Directory *Directory
+	Directory directory.Directory
 	Version   string
 	Log       *slog.Logger
 }

@@ -21,6 +21,8 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/domicile-dev/domicile/pkg/agent"
+	"github.com/domicile-dev/domicile/pkg/directory"
+	"github.com/domicile-dev/domicile/pkg/directory/static"
 	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
@@ -103,7 +105,7 @@ func TestHealthIdentityAndDirectory(t *testing.T) {
 	if code, _ := get(t, r.url+"/v1/directory/"+hash); code != 503 {
 		t.Errorf("missing directory file: %d, want 503", code)
 	}
-	if err := r.dir.Put(hash, "SA"); err != nil {
+	if _, err := r.dir.Put(t.Context(), directory.Entry{Hash: hash, Home: "SA"}); err != nil {
 		t.Fatal(err)
 	}
 	if code, _ := get(t, r.url+"/readyz"); code != 200 {
@@ -117,7 +119,7 @@ func TestHealthIdentityAndDirectory(t *testing.T) {
 			t.Errorf("directory/%s: %d, want 404", p, code)
 		}
 	}
-	if err := r.dir.Remove(hash); err != nil {
+	if err := r.dir.Remove(t.Context(), hash); err != nil {
 		t.Fatal(err)
 	}
 	if code, _ := get(t, r.url+"/v1/directory/"+hash); code != 404 {
@@ -169,71 +171,10 @@ func TestRunRefusesOtherRoles(t *testing.T) {
 	}
 }
 
-func TestDirectoryKeepsEveryWriter(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "users.yaml")
-	key := []byte("k")
-	var wg sync.WaitGroup
-	for i := range 20 {
-		wg.Go(func() {
-			d := agent.OpenDirectory(path) // as another process would
-			if err := d.Put(identity.UserHash(key, string(rune('a'+i))), "SA"); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	d := agent.OpenDirectory(path)
-	for i := range 20 {
-		if home, ok, err := d.Home(identity.UserHash(key, string(rune('a'+i)))); home != "SA" || !ok || err != nil {
-			t.Errorf("user %d: %q %v %v", i, home, ok, err)
-		}
-	}
-	hash := identity.UserHash(key, "a")
-	for _, home := range []string{"TR", `"NO": odd\`, "DE"} {
-		if err := d.Put(hash, home); err != nil {
-			t.Fatal(err)
-		}
-		if got, _, err := agent.OpenDirectory(path).Home(hash); got != home || err != nil {
-			t.Errorf("home = %q %v, want %q", got, err, home)
-		}
-	}
-	if d.Put("amal", "SA") == nil || d.Put(hash, "") == nil || d.Put(hash, strings.Repeat("x", 65)) == nil {
-		t.Error("a bad entry was written")
-	}
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*"))
-	if err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v %v", left, err)
-	}
-}
-
-func TestDirectoryRefusesBrokenFiles(t *testing.T) {
-	hash := identity.UserHash([]byte("k"), "a")
-	for name, content := range map[string]string{
-		"user id":     `"amal": "SA"`,
-		"unquoted":    hash + ": SA",
-		"no home":     `"` + hash + `": ""`,
-		"twice":       `"` + hash + `": "SA"` + "\n" + `"` + hash + `": "TR"`,
-		"half a line": `"` + hash[:20],
-		"list":        "- x",
-	} {
-		path := filepath.Join(t.TempDir(), "users.yaml")
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		d := agent.OpenDirectory(path)
-		if err := d.Check(); err == nil {
-			t.Errorf("%s: taken", name)
-		}
-		if err := d.Put(hash, "SA"); err == nil {
-			t.Errorf("%s: overwritten", name)
-		}
-	}
-}
-
 type running struct {
 	socket, url string
 	conn        *grpc.ClientConn
-	dir         *agent.Directory
+	dir         *static.Directory
 	log         *lockedBuffer
 }
 
@@ -250,7 +191,7 @@ func startAt(t *testing.T, socket string) running {
 	l.Close()
 	r := running{
 		socket: socket, url: "http://" + addr, log: &lockedBuffer{},
-		dir: agent.OpenDirectory(filepath.Join(t.TempDir(), "users.yaml")),
+		dir: static.Open(filepath.Join(t.TempDir(), "users.yaml")),
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/domicile-dev/domicile/pkg/agent/coverage"
+	"github.com/domicile-dev/domicile/pkg/directory"
 	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
@@ -28,9 +29,9 @@ type Entry struct {
 func handler(cfg Config, reg *prometheus.Registry, seen *coverage.Counter) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if cfg.Directory != nil {
-			if err := cfg.Directory.Check(); err != nil {
+			if err := directory.Check(r.Context(), cfg.Directory); err != nil {
 				cfg.Log.Warn("directory is not readable", "error", err)
 				w.WriteHeader(http.StatusServiceUnavailable)
 				return
@@ -49,7 +50,7 @@ func handler(cfg Config, reg *prometheus.Registry, seen *coverage.Counter) http.
 			w.WriteHeader(http.StatusNotFound)
 			return
 		}
-		home, found, err := cfg.Directory.Home(hash)
+		home, found, err := cfg.Directory.Lookup(r.Context(), hash)
 		switch {
 		case err != nil:
 			cfg.Log.Warn("directory is not readable", "error", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/demo/backend"
+	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/store/etcd/embedded"
 )
 
@@ -103,7 +104,7 @@ func BackendCommand() *cobra.Command {
 		Use: "demo-backend", Hidden: true, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			cfg.Log = slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
-			if cfg.Key, err = readHashKey(key); err != nil {
+			if cfg.Key, err = identity.ReadHashKey(key); err != nil {
 				return err
 			}
 			return backend.Run(cmd.Context(), cfg)

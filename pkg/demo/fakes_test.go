@@ -18,6 +18,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/agent"
 	"github.com/domicile-dev/domicile/pkg/demo/backend"
+	"github.com/domicile-dev/domicile/pkg/directory/static"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -79,7 +80,7 @@ func serve(ctx context.Context, addr string, h http.Handler) error {
 
 func fakeDomicile(ctx context.Context) error {
 	if os.Args[1] == "demo-backend" {
-		key, err := readHashKey(flagOf("key"))
+		key, err := identity.ReadHashKey(flagOf("key"))
 		if err != nil {
 			return err
 		}
@@ -133,7 +134,7 @@ func fakeAgent(ctx context.Context) error {
 		return err
 	}
 	return agent.Run(ctx, agent.Config{
-		ID: id, Socket: flagOf("socket"), Listen: flagOf("listen"), Directory: agent.OpenDirectory(flagOf("directory")), Log: slog.Default(),
+		ID: id, Socket: flagOf("socket"), Listen: flagOf("listen"), Directory: static.Open(flagOf("directory")), Log: slog.Default(),
 	})
 }
 

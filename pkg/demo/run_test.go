@@ -118,7 +118,7 @@ func testTokens(t *testing.T, w *whole) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := readHashKey(filepath.Join(w.dir, fileUsersKey))
+	raw, err := identity.ReadHashKey(filepath.Join(w.dir, fileUsersKey))
 	if err != nil || len(key) == 0 {
 		t.Fatal(err)
 	}

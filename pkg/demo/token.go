@@ -2,18 +2,16 @@ package demo
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/domicile-dev/domicile/pkg/agent"
+	"github.com/domicile-dev/domicile/pkg/directory"
+	"github.com/domicile-dev/domicile/pkg/directory/static"
 	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
@@ -53,7 +51,7 @@ func Token(ctx context.Context, q TokenRequest) (string, error) {
 	if err != nil {
 		return "", &exitError{exitUsage, err}
 	}
-	hash, err := enter(q.Dir, q.User, q.Home)
+	hash, err := enter(ctx, q.Dir, q.User, q.Home)
 	if err != nil {
 		return "", &exitError{exitFindings, err}
 	}
@@ -73,29 +71,18 @@ func Token(ctx context.Context, q TokenRequest) (string, error) {
 }
 
 // enter writes the directory's entry of a user and returns the user's hash.
-func enter(dir, user, home string) (string, error) {
-	key, err := readHashKey(filepath.Join(dir, fileUsersKey))
+func enter(ctx context.Context, dir, user, home string) (string, error) {
+	key, err := identity.ReadHashKey(filepath.Join(dir, fileUsersKey))
 	if err != nil {
 		return "", err
 	}
 	hash := identity.UserHash(key, user)
-	d := agent.OpenDirectory(filepath.Join(dir, fileUsers))
+	d := static.Open(filepath.Join(dir, fileUsers))
 	if home == "" {
-		return hash, d.Remove(hash)
+		return hash, d.Remove(ctx, hash)
 	}
-	return hash, d.Put(hash, home)
-}
-
-func readHashKey(path string) ([]byte, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read directory key: %w", err)
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(data)))
-	if err != nil || len(key) == 0 {
-		return nil, fmt.Errorf("read directory key %s: not hex digits", path)
-	}
-	return key, nil
+	_, err = d.Put(ctx, directory.Entry{Hash: hash, Home: home})
+	return hash, err
 }
 
 // awaitAgent returns when the agent knows the change, or after agentTimeout. A

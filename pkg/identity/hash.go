@@ -5,6 +5,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
 )
 
 // NewHashKey returns a random key for UserHash.
@@ -13,6 +16,27 @@ func NewHashKey() []byte {
 	rand.Read(key) // never fails: the runtime ends the process instead
 	return key
 }
+
+// ReadHashKey reads the key of UserHash from a file of hex digits: all agents and
+// tools of a deployment share it. Its errors do not show the content.
+func ReadHashKey(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read directory key: %w", err)
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(data)))
+	if err != nil {
+		return nil, fmt.Errorf("read directory key %s: not hex digits", path)
+	}
+	if len(key) < minHashKey {
+		return nil, fmt.Errorf("read directory key %s: %d bytes, at least %d are needed, such as openssl rand -hex 32 gives", path, len(key), minHashKey)
+	}
+	return key, nil
+}
+
+// minHashKey is the least length of a key in bytes: a guessed key makes user ids
+// guessable.
+const minHashKey = 16
 
 // UserHash is the name under which a directory knows a user: HMAC-SHA-256 of the
 // user id, in lower-case hex. Without the key nobody can tell who is listed, nor

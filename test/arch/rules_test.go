@@ -63,7 +63,7 @@ var homes = []struct {
 
 // ports have implementations in subpackages; wiring lists who may choose one.
 var (
-	ports  = []string{"pkg/store", "pkg/kms", "pkg/audit", "pkg/profile", "pkg/identity", "pkg/telemetry"}
+	ports  = []string{"pkg/directory", "pkg/geoip", "pkg/store", "pkg/kms", "pkg/audit", "pkg/profile", "pkg/identity", "pkg/telemetry"}
 	wiring = []string{"cmd", "pkg/cli", "pkg/demo", "test"}
 )
 

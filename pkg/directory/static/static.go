@@ -1,28 +1,28 @@
-package agent
+// Package static is the directory in a file on the agents' own machine: for demos,
+// tests and deployments whose users change rarely.
+package static
 
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
-	"unicode/utf8"
 
+	"github.com/domicile-dev/domicile/pkg/atomicfile"
+	"github.com/domicile-dev/domicile/pkg/directory"
 	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
-// maxHome bounds the length of a home in bytes.
-const maxHome = 64
-
-// Directory is the static directory: a file that maps the keyed hash of a user
+// Directory is a directory.Editor: a file that maps the keyed hash of a user
 // id to the user's home, and holds nothing else. It is YAML, one entry a line,
 // both sides quoted:
 //
@@ -41,19 +41,18 @@ type Directory struct {
 	homes map[string]string
 }
 
-// OpenDirectory returns the directory in a file; the file is read by the first
-// call that needs it.
-func OpenDirectory(path string) *Directory { return &Directory{path: path} }
+// Open returns the directory in a file; the file is read by the first call that
+// needs it.
+func Open(path string) *Directory { return &Directory{path: path} }
 
-// Check reads the file if it changed, and tells what is wrong with it.
-func (d *Directory) Check() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.refresh()
-}
-
-// Home returns the home of a user by identity.UserHash.
-func (d *Directory) Home(hash string) (home string, found bool, err error) {
+// Lookup finds a home.
+func (d *Directory) Lookup(ctx context.Context, hash string) (home string, found bool, err error) {
+	if !identity.IsUserHash(hash) {
+		return "", false, fmt.Errorf("look up home: %w", directory.ErrBadHash)
+	}
+	if err := ctx.Err(); err != nil {
+		return "", false, fmt.Errorf("look up home: %w: %w", directory.ErrUnavailable, err)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.refresh(); err != nil {
@@ -63,20 +62,31 @@ func (d *Directory) Home(hash string) (home string, found bool, err error) {
 	return home, found, nil
 }
 
-// Put sets the home of a user; Home of every process sees it after Put returns.
-func (d *Directory) Put(hash, home string) error {
-	if !identity.IsUserHash(hash) {
-		return errors.New("write directory: not a user hash")
+// Put sets homes, all or none; Lookup of every process sees them after Put returns.
+func (d *Directory) Put(_ context.Context, entries ...directory.Entry) (int, error) {
+	for _, e := range entries {
+		if err := e.Validate(); err != nil {
+			return 0, fmt.Errorf("write directory: %w", err)
+		}
 	}
-	if err := checkHome(home); err != nil {
-		return fmt.Errorf("write directory: %w", err)
+	err := d.change(func(m map[string]string) {
+		for _, e := range entries {
+			m[e.Hash] = e.Home
+		}
+	})
+	if err != nil {
+		return 0, err
 	}
-	return d.change(func(m map[string]string) { m[hash] = home })
+	return len(entries), nil
 }
 
-// Remove forgets a user; one that is not listed is no error.
-func (d *Directory) Remove(hash string) error {
-	return d.change(func(m map[string]string) { delete(m, hash) })
+// Remove forgets users; one that is not listed is no error.
+func (d *Directory) Remove(_ context.Context, hashes ...string) error {
+	return d.change(func(m map[string]string) {
+		for _, h := range hashes {
+			delete(m, h)
+		}
+	})
 }
 
 // change applies f to the file's content. The lock is a file of its own, because
@@ -97,12 +107,15 @@ func (d *Directory) change(f func(map[string]string)) error {
 		return fmt.Errorf("read directory: %w", err)
 	}
 	if err == nil {
-		if homes, err = parseDirectory(data); err != nil {
+		if homes, err = parse(data); err != nil {
 			return fmt.Errorf("read directory %s: %w", d.path, err)
 		}
 	}
 	f(homes)
-	return replace(d.path, formatDirectory(homes))
+	if err := atomicfile.Write(d.path, format(homes), 0o600); err != nil {
+		return fmt.Errorf("write directory: %w", err)
+	}
+	return nil
 }
 
 func flock(f *os.File) error {
@@ -119,16 +132,16 @@ func flock(f *os.File) error {
 func (d *Directory) refresh() error {
 	fi, err := os.Stat(d.path)
 	if err != nil {
-		return fmt.Errorf("read directory: %w", err)
+		return fmt.Errorf("read directory: %w: %w", directory.ErrUnavailable, err)
 	}
 	if d.known != nil && os.SameFile(fi, d.known) && fi.ModTime().Equal(d.known.ModTime()) && fi.Size() == d.known.Size() {
 		return nil
 	}
 	data, err := os.ReadFile(d.path)
 	if err != nil {
-		return fmt.Errorf("read directory: %w", err)
+		return fmt.Errorf("read directory: %w: %w", directory.ErrUnavailable, err)
 	}
-	homes, err := parseDirectory(data)
+	homes, err := parse(data)
 	if err != nil {
 		return fmt.Errorf("read directory %s: %w", d.path, err)
 	}
@@ -138,7 +151,7 @@ func (d *Directory) refresh() error {
 	return nil
 }
 
-func parseDirectory(data []byte) (map[string]string, error) {
+func parse(data []byte) (map[string]string, error) {
 	homes := map[string]string{}
 	s := bufio.NewScanner(bytes.NewReader(data))
 	for n := 1; s.Scan(); n++ {
@@ -149,20 +162,23 @@ func parseDirectory(data []byte) (map[string]string, error) {
 		k, v, ok := strings.Cut(line, ": ")
 		var hash, home string
 		if !ok || json.Unmarshal([]byte(k), &hash) != nil || json.Unmarshal([]byte(v), &home) != nil || !identity.IsUserHash(hash) {
-			return nil, fmt.Errorf(`line %d: not "HASH": "HOME"`, n)
+			return nil, fmt.Errorf(`line %d: %w: not "HASH": "HOME"`, n, directory.ErrCorrupt)
 		}
-		if err := checkHome(home); err != nil {
+		if err := directory.CheckHome(home); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 		if _, dup := homes[hash]; dup {
-			return nil, fmt.Errorf("line %d: the user is listed twice", n)
+			return nil, fmt.Errorf("line %d: %w: the user is listed twice", n, directory.ErrCorrupt)
 		}
 		homes[hash] = home
 	}
-	return homes, s.Err()
+	if err := s.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", directory.ErrCorrupt, err)
+	}
+	return homes, nil
 }
 
-func formatDirectory(homes map[string]string) []byte {
+func format(homes map[string]string) []byte {
 	var b bytes.Buffer
 	b.WriteString("# keyed hash of the user id: home\n")
 	for _, hash := range slices.Sorted(maps.Keys(homes)) {
@@ -173,29 +189,4 @@ func formatDirectory(homes map[string]string) []byte {
 		fmt.Fprintf(&b, "%q: %s\n", hash, home)
 	}
 	return b.Bytes()
-}
-
-func checkHome(home string) error {
-	if home == "" || len(home) > maxHome || !utf8.ValidString(home) {
-		return fmt.Errorf("a home has 1 to %d bytes of UTF-8", maxHome)
-	}
-	return nil
-}
-
-// replace writes a file by rename.
-func replace(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".directory-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("write directory: %w", err)
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return fmt.Errorf("write directory: %w", err)
-	}
-	return nil
 }
