@@ -59,6 +59,16 @@ func (b *builder) territory(code string) string {
 // freedom says whether a home's data may reach a country without a transfer:
 // within its own territory, and within a group of free movement.
 func (b *builder) freedom(home, country string) cover {
+	key := [2]string{home, country}
+	how, done := b.free[key]
+	if !done {
+		how = b.judgeFreedom(home, country)
+		b.free[key] = how
+	}
+	return how
+}
+
+func (b *builder) judgeFreedom(home, country string) cover {
 	from := b.territory(home)
 	if from == b.territory(country) {
 		return covered

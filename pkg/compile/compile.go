@@ -43,7 +43,8 @@ type builder struct {
 	spec      residency.Spec
 	topo      topology.Topology
 	places    map[[2]string]policy.Pos
-	waived    map[string]bool // ids of waivers that a finding asked for
+	waived    map[string]bool     // ids of waivers that a finding asked for
+	free      map[[2]string]cover // by home and country: every rule asks again, see freedom
 }
 
 // Compile judges the set as of at and compiles it. The problems are sorted; the
@@ -61,7 +62,7 @@ func Compile(set *policy.Set, at time.Time) (*Result, []policy.Problem) {
 		set: set, at: at,
 		regions: map[string]policy.Region{}, classes: map[string]bool{}, subjects: map[string]bool{},
 		homes: map[string]bool{}, transfers: map[string][]*crossing{}, gaps: map[gap]*concerned{},
-		places: map[[2]string]policy.Pos{}, waived: map[string]bool{},
+		places: map[[2]string]policy.Pos{}, waived: map[string]bool{}, free: map[[2]string]cover{},
 	}
 	for _, pass := range []func(){
 		b.checkGroups,
