@@ -34,30 +34,33 @@ type Memory struct {
 	table       *residency.Table
 	topology    *topology.Topology
 	homes       []string
-	made, older map[string]*Branch
+	made, older map[string]*slot                  // by name
 	issuers     map[string][]string               // by home
 	verdicts    map[string][][]residency.Decision // by home: by class route and region
 	listed      map[[2]string]bool                // service and region, where a rule names it as one of several
 	places      map[string]int                    // of regions in the topology
-	names       map[string]*names                 // by home
+	slots       map[string]*slots                 // by home
 }
 
-// names are those of a home's branches, by region in the topology's order.
-type names struct{ users, peers []string }
+// slot is the place of one branch, nil until it is made.
+type slot struct {
+	name   string
+	branch *Branch
+}
+
+// slots are those of a home's branches, by region in the topology's order.
+type slots struct{ users, peers []*slot }
 
 // Begin turns to a table and its places; everything else means them.
 func (m *Memory) Begin(t *residency.Table, top *topology.Topology) {
 	if m.table == t && m.topology == top {
 		return
 	}
-	older := m.made
-	if m.table == nil || !reflect.DeepEqual(m.topology, top) || !reflect.DeepEqual(m.table.Routes(), t.Routes()) {
-		older = nil
-	}
+	last := *m
 	*m = Memory{
-		table: t, topology: top, homes: t.Homes(), older: older, made: map[string]*Branch{},
+		table: t, topology: top, homes: t.Homes(), made: map[string]*slot{},
 		issuers: map[string][]string{}, verdicts: map[string][][]residency.Decision{}, listed: map[[2]string]bool{},
-		places: map[string]int{}, names: map[string]*names{},
+		places: map[string]int{}, slots: map[string]*slots{},
 	}
 	for i, r := range top.Regions {
 		m.places[r.Name] = i
@@ -72,6 +75,34 @@ func (m *Memory) Begin(t *residency.Table, top *topology.Topology) {
 		for _, home := range m.homes {
 			if rule := t.DecideRoute(i, residency.Query{Home: home}).Rule; rule != nil {
 				m.list(r.Service, rule.Serve)
+			}
+		}
+	}
+	if last.table != nil && reflect.DeepEqual(last.topology, top) && reflect.DeepEqual(last.table.Routes(), t.Routes()) {
+		m.older = last.made
+		m.follow(last)
+	}
+}
+
+// follow takes over what a home's branches are called where the tables say the
+// same of it: a name holds no more, but for a digest.
+func (m *Memory) follow(last Memory) {
+	differ, ok := residency.Differ(last.table, m.table)
+	if !ok || tellsDigest(m.table) {
+		return
+	}
+	for home, s := range last.slots {
+		if differ[home] {
+			continue
+		}
+		m.slots[home] = s
+		var before *slot
+		for _, list := range [][]*slot{s.users, s.peers} {
+			for _, x := range list {
+				if x != before { // most regions share one
+					m.made[x.name] = x
+				}
+				before = x
 			}
 		}
 	}
@@ -114,39 +145,54 @@ func (m *Memory) Verdicts(home string, route int) []residency.Decision {
 // Share returns the branch of a home in one region, for its users or for its
 // peers, and makes it only where no equal one was made.
 func (m *Memory) Share(home string, region topology.Region, peer bool, build func() (*Branch, error)) (*Branch, error) {
-	named := m.names[home]
-	if named == nil {
-		named = &names{m.users(home), m.peers(home)}
-		m.names[home] = named
+	of := m.slots[home]
+	if of == nil {
+		of = &slots{m.named(m.users(home)), m.named(m.peers(home))}
+		m.slots[home] = of
 	}
-	k := named.users[m.places[region.Name]]
+	s := of.users[m.places[region.Name]]
 	if peer {
-		k = named.peers[m.places[region.Name]]
+		s = of.peers[m.places[region.Name]]
 	}
-	b := m.made[k]
-	if b == nil {
-		b = m.older[k]
-	}
-	if b == nil {
-		var err error
-		if b, err = build(); err != nil {
+	if s.branch == nil {
+		b, err := build()
+		if err != nil {
 			return nil, err
 		}
+		s.branch = b
 	}
-	m.made[k] = b
-	return b, nil
+	return s.branch, nil
+}
+
+// named returns the slots with these names, one for equal names.
+func (m *Memory) named(list []string) []*slot {
+	out := make([]*slot, len(list))
+	for i, name := range list {
+		s := m.made[name]
+		if s == nil {
+			if s = m.older[name]; s == nil {
+				s = &slot{name: name}
+			}
+			m.made[name] = s
+		}
+		out[i] = s
+	}
+	return out
 }
 
 // start begins a name: the role, the home and who may name it, and the table's
 // digest where a route tells it.
 func (m *Memory) start(role byte, home string) []byte {
 	b := texts(text([]byte{role}, home), m.issuers[home])
-	for _, r := range m.table.Routes() {
-		if r.Subject == residency.SubjectUser {
-			return text(b, m.table.Digest())
-		}
+	if tellsDigest(m.table) {
+		return text(b, m.table.Digest())
 	}
 	return b
+}
+
+// tellsDigest tells whether a home's routes show the table's digest.
+func tellsDigest(t *residency.Table) bool {
+	return slices.ContainsFunc(t.Routes(), func(r residency.Route) bool { return r.Subject == residency.SubjectUser })
 }
 
 // users names the branches for those who enter in each region.
