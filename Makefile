@@ -18,10 +18,10 @@ TESTFLAGS ?=
 PKG ?= ./...
 FUZZTIME ?= 60s
 
-.PHONY: help build demo test bench proof check lint fmt generate envoy clean
+.PHONY: help build demo test test-im bench proof check lint fmt generate envoy clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: envoy ## build the binaries into bin/ and fetch Envoy
 	@mkdir -p bin
@@ -32,6 +32,9 @@ demo: build ## run three regions on this machine, until ctrl-C
 
 test: build ## run every test, on the real Envoy and the real etcd
 	@export ENVOY_BIN="$$(.ci/envoy)"; $(GO) test -count=1 -timeout $(TIMEOUT) $(TESTFLAGS) $(PKG)
+
+test-im: build ## install real IM servers (ejabberd, Synapse) and test in front of them
+	@.ci/im; export ENVOY_BIN="$$(.ci/envoy)"; DOMICILE_IM=required $(GO) test -count=1 -timeout $(TIMEOUT) $(TESTFLAGS) ./test/im
 
 bench: build ## measure against bare Envoy and print the ratios
 	@export ENVOY_BIN="$$(.ci/envoy)"; $(GO) run ./test/bench

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/demo/backend"
+	"github.com/domicile-dev/domicile/pkg/demo/elsewhere"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/store/etcd/embedded"
 )
@@ -22,16 +23,25 @@ import (
 // Command is `domicile demo` with its subcommands.
 func Command(show Show) *cobra.Command {
 	o := Options{Show: show}
+	var backends []string
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run three regions on this machine",
 		Long: `Starts etcd, the control plane and, for each region of the deployment, an Envoy
 gateway, an Envoy sidecar, an agent and sample backends, as processes of their
-own on loopback ports. Prints what to try, and runs until ctrl-C.`,
+own on loopback ports. Prints what to try, and runs until ctrl-C.
+
+With --backend your own IM servers stand behind the gateways: the service of that
+region is served by what listens there, and gets no sample backend. The demo
+neither starts, checks nor stops it.`,
 		Example: `  domicile demo
-  domicile demo --policies my-policies --dir /tmp/d --ready-file /tmp/d.json`,
+  domicile demo --policies my-policies --dir /tmp/d --ready-file /tmp/d.json
+  domicile demo --policies my-policies --backend me-riyadh/message=127.0.0.1:5280 --backend tr-istanbul/message=127.0.0.1:5290`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Backends, err = elsewhere.Parse(backends); err != nil {
+				return &exitError{exitUsage, err}
+			}
 			// A terminal that goes away, or a reader of the tour that has seen
 			// enough, must not leave files behind.
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -44,6 +54,7 @@ own on loopback ports. Prints what to try, and runs until ctrl-C.`,
 	cmd.Flags().StringVar(&o.Dir, "dir", "", "`directory` for the demo's files (default: a temporary one)")
 	cmd.Flags().StringVar(&o.ReadyFile, "ready-file", "", "`file` that appears when all is ready and says what runs, as JSON")
 	cmd.Flags().StringVar(&o.Policies, "policies", "", "policy `directory` (default: the shipped one)")
+	cmd.Flags().StringArrayVar(&backends, "backend", nil, "`REGION/SERVICE=HOST:PORT` of a server of your own, instead of a sample backend; may be repeated")
 	cmd.AddCommand(tokenCommand(), certCommand())
 	return cmd
 }

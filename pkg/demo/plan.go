@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/domicile-dev/domicile/pkg/demo/elsewhere"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -31,11 +32,14 @@ type regionPlan struct {
 	sideMin  string // of the sidecar Envoy
 	agent    string
 	socket   string
-	backends map[string]string // service → host:port
+	backends map[string]string // service → host:port, of what the demo runs
+	// elsewhere are the services whose backends others run: service → host:port list.
+	elsewhere map[string][]string
 }
 
-// makePlan gives every part an address. Take hands out ports.
-func makePlan(d *policy.Deployment, sockets string, take func() (string, error)) (*plan, error) {
+// makePlan gives every part an address. Take hands out ports. What runs elsewhere
+// gets no stand-in.
+func makePlan(d *policy.Deployment, others elsewhere.Backends, sockets string, take func() (string, error)) (*plan, error) {
 	var failed error
 	port := func() string {
 		addr, err := take()
@@ -53,11 +57,16 @@ func makePlan(d *policy.Deployment, sockets string, take func() (string, error))
 			listen: topology.Listen{Plain: port(), TLS: port(), Peer: port(), Egress: port(), Sidecar: port()},
 			admin:  port(), sideMin: port(), agent: port(),
 			// Numbered, because a region's name may be too long for a socket's path.
-			socket:   filepath.Join(sockets, fmt.Sprintf("a%d.sock", i)),
-			backends: map[string]string{},
+			socket:    filepath.Join(sockets, fmt.Sprintf("a%d.sock", i)),
+			backends:  map[string]string{},
+			elsewhere: map[string][]string{},
 		}
 		for _, service := range slices.Sorted(maps.Keys(r.Backends)) {
-			rp.backends[service] = port()
+			if addrs := others.Of(r.Name, service); len(addrs) > 0 {
+				rp.elsewhere[service] = addrs
+			} else {
+				rp.backends[service] = port()
+			}
 		}
 		p.regions = append(p.regions, rp)
 	}
@@ -92,7 +101,7 @@ func (p *plan) overlay(jwks []byte) *topology.Overlay {
 	for _, r := range p.regions {
 		ro := topology.RegionOverlay{
 			Aliases: []string{"127.0.0.1", "localhost"}, Peer: r.listen.Peer, Agent: r.socket, Listen: &r.listen,
-			Backends: map[string][]string{},
+			Backends: maps.Clone(r.elsewhere),
 		}
 		for service, addr := range r.backends {
 			ro.Backends[service] = []string{addr}
@@ -115,6 +124,9 @@ func (p *plan) ready(caFile string) *Ready {
 		}
 		for service, addr := range r.backends {
 			rr.Backends[service] = ReadyBackend{Address: addr}
+		}
+		for service, addrs := range r.elsewhere {
+			rr.Backends[service] = ReadyBackend{Address: addrs[0]}
 		}
 		out.Regions[r.name] = rr
 	}

@@ -47,7 +47,8 @@ type ReadyRegion struct {
 	} `json:"pids"`
 }
 
-// ReadyBackend is one sample backend.
+// ReadyBackend is one sample backend, or the first of the backends that run
+// elsewhere: those have no process id, 0.
 type ReadyBackend struct {
 	Address string `json:"address"` // host:port
 	PID     int    `json:"pid"`

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/atomicfile"
+	"github.com/domicile-dev/domicile/pkg/demo/elsewhere"
 	"github.com/domicile-dev/domicile/pkg/demo/supervise"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
@@ -34,6 +35,9 @@ type Options struct {
 	ReadyFile string
 	// Policies is a policy directory; "" for the shipped one.
 	Policies string
+	// Backends are those that others run, in the place of sample backends. The demo
+	// neither starts nor ends them, nor waits for them.
+	Backends elsewhere.Backends
 	Out      io.Writer // the tour
 	Err      io.Writer // progress and problems
 	// Show writes what is wrong with the policies; nil keeps it untold.
@@ -121,6 +125,9 @@ func (d *demo) check(ctx context.Context) error {
 		d.show(d.release.Problems, d.release.Leaks)
 		return &exitError{exitFindings, errors.New("the policies cannot be published; `domicile lint` says more")}
 	}
+	if err := d.Backends.Check(d.release.Set.Deployment); err != nil {
+		return &exitError{exitUsage, err}
+	}
 	var err error
 	d.programs, err = findPrograms(ctx, d.Binaries, d.Envoy)
 	return err
@@ -134,7 +141,7 @@ func (d *demo) show(problems []policy.Problem, leaks []leakcheck.Finding) {
 
 // prepare writes every file that the processes need.
 func (d *demo) prepare() (err error) {
-	if d.plan, err = makePlan(d.release.Set.Deployment, d.place.sockets, d.ports.Take); err != nil {
+	if d.plan, err = makePlan(d.release.Set.Deployment, d.Backends, d.place.sockets, d.ports.Take); err != nil {
 		return err
 	}
 	private, public, err := newIssuerKey()

@@ -1,0 +1,108 @@
+package im_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// connection is one open connection of a user, of whatever protocol.
+type connection struct {
+	name   string
+	closed func() int64 // UnixNano; 0 while open
+	alive  func(t testing.TB)
+}
+
+// everywhere opens an XMPP and an MQTT connection at every entry for one home.
+func everywhere(t testing.TB, l *lab, s servers, home string) []connection {
+	t.Helper()
+	var out []connection
+	for i, entry := range regions {
+		jid := s[home].register(t, fmt.Sprintf("%s-%d", t.Name(), i))
+		x, m := l.xmpp(t, entry, jid), l.mqtt(t, entry, jid)
+		topic := "at/" + home + "/" + entry
+		m.follow(t, topic)
+		out = append(out,
+			connection{"XMPP of " + home + " at " + entry, x.closed.Load, x.ping},
+			connection{"MQTT of " + home + " at " + entry, m.lost.Load, func(t testing.TB) {
+				t.Helper()
+				m.say(t, topic, "ping")
+				m.hear(t, topic+":ping")
+			}})
+	}
+	return out
+}
+
+// closedWithin fails unless every connection closes within d of began.
+func closedWithin(t testing.TB, list []connection, began time.Time, d time.Duration) {
+	t.Helper()
+	var last time.Duration
+	for _, c := range list {
+		eventually(t, d+2*time.Second, func() error {
+			if c.closed() == 0 {
+				return fmt.Errorf("%s is open", c.name)
+			}
+			return nil
+		})
+		last = max(last, time.Unix(0, c.closed()).Sub(began))
+	}
+	t.Logf("%d connections closed, the last %s after apply began", len(list), last.Round(time.Millisecond))
+	if last > d {
+		t.Errorf("the last closed after %s, want %s", last, d)
+	}
+}
+
+// T12, T36: TR's class is forbidden while XMPP and MQTT of all homes are open at
+// all entries. Exactly TR's close, and new ones are refused; nobody else's server
+// sees them come.
+func TestT36_ForbiddingAHomeClosesItsConnectionsOnly(t *testing.T) {
+	s := shared(t)
+	l := start(t, s.backends())
+	revoked := everywhere(t, l, s, "tr-istanbul")
+	others := append(everywhere(t, l, s, "me-riyadh"), everywhere(t, l, s, "eu-frankfurt")...)
+	began := l.apply(t, [3]string{"jurisdictions/tr.yaml", "message: {session: {maxAge: 24h}}", "message: {serve: []}"})
+	closedWithin(t, revoked, began, 3*time.Second)
+	for _, c := range others {
+		if c.closed() != 0 {
+			t.Errorf("%s has closed", c.name)
+			continue
+		}
+		c.alive(t)
+	}
+	before := s.seen(t)
+	for _, entry := range regions {
+		_, err := l.dialXMPP(entry, hostOf["tr-istanbul"])
+		isRefused(t, err, 403, "no-home")
+		if _, err := l.dialMQTT(entry, hostOf["tr-istanbul"], "late@"+hostOf["tr-istanbul"]); err == nil {
+			t.Errorf("MQTT of TR was let in at %s", entry)
+		}
+	}
+	s.only(t, before, "")
+}
+
+// T14, T40: with SA's server down, SA's users are refused for as long as it
+// takes, and no other server sees any of it. When it is back, so are they.
+func TestT40_AHomeWhoseServerIsDownIsServedByNobodyElse(t *testing.T) {
+	s := startServers(t)
+	t.Cleanup(s.stop)
+	l := start(t, s.backends())
+	down := everywhere(t, l, s, "me-riyadh")
+	others := append(everywhere(t, l, s, "tr-istanbul"), everywhere(t, l, s, "eu-frankfurt")...)
+	before := s.seen(t)
+	s["me-riyadh"].stop()
+	delete(s, "me-riyadh")
+	closedWithin(t, down, time.Now(), 3*time.Second)
+	for range 3 {
+		for _, entry := range regions {
+			_, err := l.dialXMPP(entry, hostOf["me-riyadh"])
+			isRefused(t, err, 503, "region-unavailable")
+			if _, err := l.dialMQTT(entry, hostOf["me-riyadh"], "late@"+hostOf["me-riyadh"]); err == nil {
+				t.Errorf("MQTT of SA was let in at %s", entry)
+			}
+		}
+	}
+	s.only(t, before, "")
+	for _, c := range others {
+		c.alive(t)
+	}
+}

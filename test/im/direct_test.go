@@ -1,0 +1,42 @@
+package im_test
+
+import (
+	"crypto/tls"
+	"testing"
+)
+
+// inTLS opens a connection to addr, which must end at the real server of host:
+// its certificate is of an authority that no gateway has the key of.
+func inTLS(t testing.TB, addr, host string) *tls.Conn {
+	t.Helper()
+	c, err := tls.Dial("tcp", addr, authority.trust(t, host))
+	if err != nil {
+		t.Fatalf("TLS to %s as %s: %v", addr, host, err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// The servers themselves, with nobody before them: what clients do inside TLS must
+// work here first.
+func TestTheServersThemselvesSpeakXMPPAndMQTTInsideTLS(t *testing.T) {
+	s := shared(t)
+	e := s["me-riyadh"]
+	a, b := e.register(t, "d-amal"), e.register(t, "d-badr")
+	before := s.seen(t)
+	alice := login(t, overTCP(inTLS(t, e.xmpps.addr(), e.domain)), a)
+	bob := login(t, overTCP(inTLS(t, e.xmpps.addr(), e.domain)), b)
+	friends(t, alice, bob)
+	alice.tell(t, b, "hello")
+	bob.hear(t, a, "hello")
+
+	c, err := mqttOver(inTLS(t, e.mqtts.addr(), e.domain), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Disconnect(0)
+	c.follow(t, "d/#")
+	c.say(t, "d/1", "hello")
+	c.hear(t, "d/1:hello")
+	s.only(t, before, "me-riyadh")
+}

@@ -1,0 +1,234 @@
+package im_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// ejabberd is one real server. It listens on Unix sockets only, and without
+// Erlang's own network, so that nothing reaches it but by its relays.
+type ejabberd struct {
+	domain string
+	web    *relay // /ws (XMPP) and /mqtt, as WebSockets
+	xmpps  *relay // XMPP inside TLS
+	mqtts  *relay // MQTT inside TLS
+	dir    string
+	cmd    *exec.Cmd
+	ended  chan struct{}
+	api    *http.Client
+}
+
+const ejabberdConfig = `
+hosts: [%[1]s]
+loglevel: info
+certfiles: [%[2]s/public.pem]
+listen:
+  - {port: "unix:%[2]s/web", module: ejabberd_http, request_handlers: {/ws: ejabberd_http_ws, /mqtt: mod_mqtt}}
+  - {port: "unix:%[2]s/api", module: ejabberd_http, request_handlers: {/api: mod_http_api}}
+  - {port: "unix:%[2]s/xmpps", module: ejabberd_c2s, tls: true}
+  - {port: "unix:%[2]s/mqtts", module: mod_mqtt, tls: true}
+auth_method: internal
+auth_password_format: plain
+s2s_access: none
+acl: {local: {user_regexp: ""}}
+access_rules: {local: {allow: local}}
+api_permissions: {test: {from: [mod_http_api], who: all, what: "*"}}
+modules:
+  mod_admin_extra: {}
+  mod_disco: {}
+  mod_http_api: {}
+  mod_mqtt: {}
+  mod_offline: {}
+  mod_roster: {}
+  mod_vcard: {}
+`
+
+// startEjabberd starts a server of one XMPP domain.
+func startEjabberd(t testing.TB, domain string) *ejabberd {
+	t.Helper()
+	apps, _ := filepath.Glob("/usr/lib/*/ejabberd-*/ebin/ejabberd.app")
+	erl, err := exec.LookPath("erl")
+	if err != nil || len(apps) == 0 {
+		absent(t, "ejabberd is not installed: Debian package ejabberd")
+	}
+	dir, err := os.MkdirTemp("", "im-") // short: a Unix socket's path has 108 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &ejabberd{domain: domain, dir: dir, ended: make(chan struct{})}
+	authority.issue(t, filepath.Join(dir, "public.pem"), domain)
+	config := filepath.Join(dir, "ejabberd.yml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, ejabberdConfig, domain, dir), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.cmd = exec.Command(erl, "+S", "1:1", "+sbwt", "none", "-noinput", "-mnesia", "dir", fmt.Sprintf("%q", filepath.Join(dir, "spool")), "-s", "ejabberd")
+	e.cmd.Env = append(os.Environ(), "EJABBERD_CONFIG_PATH="+config, "EJABBERD_LOG_PATH="+filepath.Join(dir, "ejabberd.log"),
+		"ERL_LIBS="+filepath.Dir(filepath.Dir(filepath.Dir(apps[0]))), "ERL_CRASH_DUMP_BYTES=0", "HOME="+dir)
+	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var out bytes.Buffer
+	e.cmd.Stdout, e.cmd.Stderr = &out, &out
+	if err := e.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = e.cmd.Wait(); close(e.ended) }()
+	e.api = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "api"))
+	}}}
+	e.web, e.xmpps, e.mqtts = front(t, "unix", filepath.Join(dir, "web")), front(t, "unix", filepath.Join(dir, "xmpps")), front(t, "unix", filepath.Join(dir, "mqtts"))
+	eventually(t, 60*time.Second, func() error {
+		select {
+		case <-e.ended:
+			t.Fatalf("ejabberd ended: %s\n%s", e.cmd.ProcessState, out.String())
+		default:
+		}
+		return e.ask("status", nil, nil)
+	})
+	return e
+}
+
+func (e *ejabberd) relays() []*relay { return []*relay{e.web, e.xmpps, e.mqtts} }
+
+func (e *ejabberd) stop() {
+	for _, r := range e.relays() {
+		r.stop()
+	}
+	_ = e.cmd.Process.Kill()
+	<-e.ended
+	_ = os.RemoveAll(e.dir)
+}
+
+// ask calls a command of ejabberd's HTTP interface.
+func (e *ejabberd) ask(command string, args map[string]any, into any) error {
+	body, err := json.Marshal(args)
+	if err != nil || args == nil {
+		body = []byte("{}")
+	}
+	resp, err := e.api.Post("http://ejabberd/api/"+command, "application/json", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s: %s %w", command, resp.Status, data, err)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(data, into)
+}
+
+const password = "a password of no use elsewhere"
+
+// register enters a user, whose JID it returns.
+func (e *ejabberd) register(t testing.TB, user string) string {
+	t.Helper()
+	if err := e.ask("register", map[string]any{"user": user, "host": e.domain, "password": password}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return user + "@" + e.domain
+}
+
+// seen is what reached one region's server.
+type seen struct {
+	connections, bytes, sessions, users int64
+}
+
+// seen asks the server and its relays.
+func (e *ejabberd) seen(t testing.TB) seen {
+	t.Helper()
+	var s seen
+	for _, r := range e.relays() {
+		s.connections += r.connections.Load()
+		s.bytes += r.bytes.Load()
+	}
+	var sessions struct {
+		N int64 `json:"num_sessions"`
+	}
+	if err := e.ask("connected_users_number", nil, &sessions); err != nil {
+		t.Fatal(err)
+	}
+	var users struct{ Stat int64 }
+	if err := e.ask("stats", map[string]any{"name": "registeredusers"}, &users); err != nil {
+		t.Fatal(err)
+	}
+	s.sessions, s.users = sessions.N, users.Stat
+	return s
+}
+
+// servers are one ejabberd a region.
+type servers map[string]*ejabberd
+
+var (
+	sharedOnce    sync.Once
+	sharedServers servers
+)
+
+// shared are the servers of all tests that stop none. They start once.
+func shared(t testing.TB) servers {
+	t.Helper()
+	sharedOnce.Do(func() { sharedServers = startServers(t) })
+	if sharedServers == nil {
+		absent(t, "ejabberd did not start: see the first test that needed it")
+	}
+	return sharedServers
+}
+
+func startServers(t testing.TB) servers {
+	t.Helper()
+	out := servers{}
+	for _, region := range regions {
+		out[region] = startEjabberd(t, hostOf[region])
+	}
+	return out
+}
+
+func (s servers) stop() {
+	for _, e := range s {
+		e.stop()
+	}
+}
+
+// backends is what `domicile demo --backend` is told.
+func (s servers) backends() map[string]string {
+	out := map[string]string{}
+	for region, e := range s {
+		out[region+"/xmpp"], out[region+"/mqtt"] = e.web.addr(), e.web.addr()
+	}
+	return out
+}
+
+func (s servers) seen(t testing.TB) map[string]seen {
+	t.Helper()
+	out := map[string]seen{}
+	for region, e := range s {
+		out[region] = e.seen(t)
+	}
+	return out
+}
+
+// only fails unless one region's server alone saw anything since before; "" means
+// none did.
+func (s servers) only(t testing.TB, before map[string]seen, region string) {
+	t.Helper()
+	for r, now := range s.seen(t) {
+		switch {
+		case r == region && now.bytes == before[r].bytes:
+			t.Errorf("the server of %s saw nothing", r)
+		case r != region && now != before[r]:
+			t.Errorf("LEAK: the server of %s saw %+v, before it was %+v", r, now, before[r])
+		}
+	}
+}
