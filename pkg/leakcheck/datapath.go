@@ -103,6 +103,7 @@ const (
 	gateway      managerRole = iota // anybody
 	peerGateway                     // other regions' Envoys, by their certificates
 	innerManager                    // this Envoy, through an internal listener
+	resolver                        // the same, and the agent says whose data it is
 )
 
 // managerWalk is one HTTP connection manager.
@@ -130,7 +131,7 @@ type anonymousWalk struct {
 // unverified is the condition of the requests whose token nobody verifies, so
 // that no home is ever known of them: they stay with the first route found.
 func (w *managerWalk) unverified(vh *routev3.VirtualHost, s scope) *requests.Formula {
-	if w.token == nil {
+	if w.token == nil || w.role == resolver {
 		return w.None
 	}
 	a := &anonymousWalk{managerWalk: w, unverified: w.None}
@@ -175,17 +176,17 @@ func (w *managerWalk) branch(c conditions.Condition, on *xdsmatcherv3.Matcher_On
 	if w.Anonymous {
 		return verifies
 	}
-	return c.Home+c.Issuer == "" && !on.GetKeepMatching() && facts.Total(on)
+	return c.Identity == conditions.Identity{} && !on.GetKeepMatching() && facts.Total(on)
 }
 
 // scope is what is known of the requests that come to one place in a route table.
 type scope struct {
-	where        string
-	home, issuer string
-	f            *requests.Formula
-	configs      []map[string]*anypb.Any // per-filter configuration, outermost first
-	mirrors      []*routev3.RouteAction_RequestMirrorPolicy
-	unverified   *requests.Formula // of these requests no home is ever known
+	where string
+	conditions.Identity
+	f          *requests.Formula
+	configs    []map[string]*anypb.Any // per-filter configuration, outermost first
+	mirrors    []*routev3.RouteAction_RequestMirrorPolicy
+	unverified *requests.Formula // of these requests no home is ever known
 }
 
 // routeIn is a route and where it stands.
@@ -208,6 +209,9 @@ func (k *checker) manager(where string, m *hcmv3.HttpConnectionManager, role man
 	case *hcmv3.HttpConnectionManager_RouteConfig:
 		w.tables = []*routev3.RouteConfiguration{r.RouteConfig}
 	case *hcmv3.HttpConnectionManager_Rds:
+		if !fromControl(r.Rds.GetConfigSource()) {
+			k.Unjudged(where, "routes that do not come from the control plane")
+		}
 		w.tables = k.routes[r.Rds.GetRouteConfigName()]
 	default:
 		k.Unjudged(where, "routes that are chosen while a request runs")
@@ -221,7 +225,7 @@ func (w *managerWalk) prove() {
 	for _, rc := range w.tables {
 		w.table(rc, w.proveList)
 	}
-	if w.forwards {
+	if w.forwards && w.role != resolver { // which is reached past one that scrubs
 		w.scrubbed()
 	}
 	if w.callers {
@@ -286,8 +290,8 @@ func (k *checker) domains(list []string) *requests.Formula {
 }
 
 func (s scope) narrow(k *checker, label string, c conditions.Condition) scope {
-	both := k.All(conditions.Condition{F: s.f, Home: s.home, Issuer: s.issuer}, c)
-	s.f, s.home, s.issuer = both.F, both.Home, both.Issuer
+	both := k.All(conditions.Condition{F: s.f, Identity: s.Identity}, c)
+	s.f, s.Identity = both.F, both.Identity
 	s.where = join(s.where, label)
 	return s
 }
@@ -300,6 +304,7 @@ func (w *managerWalk) matcher(m *xdsmatcherv3.Matcher, s scope, visit visitor) {
 			c := w.Predicate(fm.GetPredicate())
 			if w.branch(c, fm.GetOnMatch(), s.narrow(w.checker, fmt.Sprintf("branch %d", i+1), c), visit) {
 				s.f = w.And(s.f, w.Not(c.F))
+				s.Homeless = s.Homeless || c.Homed && !w.Anonymous
 			}
 		}
 	case *xdsmatcherv3.Matcher_MatcherTree_:
@@ -357,6 +362,12 @@ func label(header, key string) string {
 		return "issuer " + key
 	case trusted.Entry:
 		return "entry " + key
+	case trusted.PinHome:
+		return "pin home " + key
+	case trusted.PinEpoch:
+		return "pin epoch " + key
+	case trusted.PinIssuer:
+		return "pin issuer " + key
 	}
 	return header + " " + key
 }

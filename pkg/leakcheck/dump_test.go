@@ -12,7 +12,8 @@ import (
 
 // testdata/config_dump.json is the answer of a real Envoy 1.40.0 that was
 // started with listeners, clusters, routes, endpoints and an extension from
-// files; only the list of its built-in extensions is cut out.
+// files; only the list of its built-in extensions is cut out, and where tokens stand
+// and how long they live is added.
 func realDump(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", "config_dump.json"))

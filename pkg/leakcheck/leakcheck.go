@@ -99,6 +99,7 @@ const (
 	Onward           = findings.Onward           // a peer that forwards to another region
 	PeerUnproved     = findings.PeerUnproved     // a peer whose certificate is not checked
 	HeaderTrust      = findings.HeaderTrust      // a trusted header that a client can write
+	PinUnproved      = findings.PinUnproved      // a pin that counts for more than it was issued for
 	TokenUnproved    = findings.TokenUnproved    // a token that is not checked as the topology says
 	Endless          = findings.Endless          // a stream that no policy change can end
 	AgentBypassed    = findings.AgentBypassed    // a route that must ask the agent and does not
@@ -151,6 +152,11 @@ func (p *Prover) check(c Config, t *residency.Table, top *topology.Topology, reg
 	for _, l := range c.Listeners {
 		k.listener(l)
 	}
+	for len(k.resolvers) > 0 { // which may find more of them
+		w := k.resolvers[0]
+		k.resolvers = k.resolvers[1:]
+		w.prove()
+	}
 	return k.Found()
 }
 
@@ -174,6 +180,9 @@ type checker struct {
 	classes   []*requests.Formula // of the table's routes, in order
 	hostAsked map[hostQuestion]residency.Decision
 	decoded   map[string]proto.Message
+
+	resolvers []*managerWalk                // that were reached, and are to be proved
+	entered   map[*listenerv3.Listener]bool // internal ones
 
 	remembered             *proofs.Book   // nil: walk everything
 	walking                *proofs.Walk   // the home's branch that is walked; nil: none
@@ -199,7 +208,7 @@ func newChecker(c Config, t *residency.Table, top *topology.Topology, own topolo
 		places:     places.New(top, own), reached: map[string][]places.Hit{}, open: map[string]bool{},
 		Reader:    &conditions.Reader{Algebra: a, List: new(findings.List)},
 		hostAsked: map[hostQuestion]residency.Decision{}, decoded: map[string]proto.Message{},
-		meanings: map[string]int{},
+		entered: map[*listenerv3.Listener]bool{}, meanings: map[string]int{},
 	}
 	for _, l := range c.Listeners {
 		if l.GetInternalListener() != nil {

@@ -22,15 +22,15 @@ func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
 	for i, r := range routes {
 		ins[i] = w.enter(s, i, r)
 		c := w.Route(ins[i].where, r.GetMatch())
-		if c.Home+c.Issuer != "" {
+		if c.Identity != (conditions.Identity{}) {
 			w.walking.IsOdd()
 		}
-		both := w.All(conditions.Condition{F: w.Whole, Home: s.home, Issuer: s.issuer}, c)
+		both := w.All(conditions.Condition{F: w.Whole, Identity: s.Identity}, c)
 		asked[i] = both.F
-		if both.Home != "" && s.home == "" {
+		if both.Home+both.PinHome != "" && s.Home+s.PinHome == "" {
 			asked[i] = w.And(both.F, w.Not(s.unverified))
 		}
-		ins[i].home, ins[i].issuer = both.Home, both.Issuer
+		ins[i].Identity = both.Identity
 		hits[i] = w.actionHits(ins[i].where, ins[i])
 		any = any || len(hits[i]) > 0
 	}
@@ -38,16 +38,17 @@ func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
 		return
 	}
 	w.forwards = true
-	if s.home != "" {
+	if s.Home+s.PinHome != "" {
 		s.f = w.And(s.f, w.Not(s.unverified))
 	}
 	for i, list := range w.Decide(s.f, asked, w.classes) {
-		if len(hits[i]) == 0 || len(list) == 0 {
+		here := w.resolved(ins[i], hits[i])
+		if len(here) == 0 || len(list) == 0 {
 			continue
 		}
-		w.provePlaces(ins[i], hits[i])
+		w.provePlaces(ins[i], here)
 		for _, p := range list {
-			w.proveClass(ins[i], hits[i], p)
+			w.proveClass(ins[i], here, p)
 		}
 	}
 }
@@ -102,7 +103,7 @@ const mostOpen = time.Minute
 func (w *managerWalk) provePlaces(r routeIn, hits []places.Hit) {
 	if age := r.GetRoute().GetMaxStreamDuration().GetMaxStreamDuration().AsDuration(); (age <= 0 || age > mostOpen) && !w.closable(r.GetRoute().GetCluster()) {
 		w.Report(Finding{
-			Code: Endless, Where: r.where, Home: r.home, Region: hits[0].Region, Cluster: hits[0].Cluster, Endpoint: hits[0].Endpoint,
+			Code: Endless, Where: r.where, Home: r.caller(), Region: hits[0].Region, Cluster: hits[0].Cluster, Endpoint: hits[0].Endpoint,
 			Message: "a stream may last for ever here, and no internal listener of its own stands behind it to be removed",
 		})
 	}
@@ -124,7 +125,7 @@ func (w *managerWalk) proveToday(r routeIn, hits []places.Hit) {
 }
 
 func (w *managerWalk) provePlace(r routeIn, h places.Hit) {
-	f := Finding{Where: r.where, Home: r.home, Region: h.Region, Cluster: h.Cluster, Endpoint: h.Endpoint}
+	f := Finding{Where: r.where, Home: r.caller(), Region: h.Region, Cluster: h.Cluster, Endpoint: h.Endpoint}
 	switch {
 	case h.Kind == places.Unknown && h.Today != "":
 		f.Code, f.Message = NotObserved, fmt.Sprintf("today's backend %s is reached by requests that no observation passes", h.Endpoint)
@@ -144,7 +145,7 @@ func (w *managerWalk) provePlace(r routeIn, h places.Hit) {
 func (w *managerWalk) proveClass(r routeIn, hits []places.Hit, p requests.Possibility) {
 	if p.Class == requests.Unclassed {
 		w.Report(Finding{
-			Code: NoClass, Where: r.where, Home: r.home, Cluster: hits[0].Cluster, Endpoint: hits[0].Endpoint, Region: hits[0].Region,
+			Code: NoClass, Where: r.where, Home: r.caller(), Cluster: hits[0].Cluster, Endpoint: hits[0].Endpoint, Region: hits[0].Region,
 			Message: "requests that no class covers are forwarded",
 		})
 		return
@@ -205,28 +206,33 @@ func (w *managerWalk) hostRegions(name string) []string {
 	return all
 }
 
-// proveCaller: the verified home governs.
+// proveCaller: the home of the caller governs.
 func (w *managerWalk) proveCaller(r routeIn, hits []places.Hit, class int, entries []string) {
 	w.callers = true
-	route := w.checker.table.Routes()[class]
-	f := Finding{Where: r.where, Home: r.home, Class: route.Class, Region: hits[0].Region, Cluster: hits[0].Cluster, Endpoint: hits[0].Endpoint}
-	if r.home == "" {
+	route, home := w.checker.table.Routes()[class], r.caller()
+	f := Finding{Where: r.where, Home: home, Class: route.Class, Region: hits[0].Region, Cluster: hits[0].Cluster, Endpoint: hits[0].Endpoint}
+	if home == "" {
 		f.Code, f.Message = NoHome, "the route forwards, and nothing before it says whose data it is"
 		w.Report(f)
 		return
 	}
-	w.proveIssuer(r, f)
-	if w.token != nil && !w.inForce(w.token, r) {
+	if r.Home == "" {
+		w.provePin(r, f)
+	} else {
+		w.proveIssuer(r.Issuer, home, f)
+	}
+	if w.token != nil && w.role != resolver && !w.inForce(w.token, r) {
 		f.Code, f.Message = TokenUnproved, "the token is not verified on this route"
 		w.Report(f)
 	}
-	if route.Subject == residency.SubjectUser && (w.agent == nil || !w.inForce(w.agent, r)) && !places.Guarded(hits) {
+	// A resolver's agent has said who calls, and judged nothing.
+	if route.Subject == residency.SubjectUser && (w.role == resolver || w.agent == nil || !w.inForce(w.agent, r)) && !places.Guarded(hits) {
 		f.Code, f.Message = AgentBypassed, "the subject is the user in the path, and the agent is not asked"
 		w.Report(f)
 	}
 	for _, e := range entries {
-		d := w.checker.table.DecideRoute(class, residency.Query{Home: r.home, Entry: e})
-		if d.Passes() && w.role == gateway && places.ServedToday(hits, route.Service) {
+		d := w.checker.table.DecideRoute(class, residency.Query{Home: home, Entry: e})
+		if d.Passes() && w.role != peerGateway && places.ServedToday(hits, route.Service) {
 			continue
 		}
 		w.proveToday(r, hits)
@@ -234,18 +240,18 @@ func (w *managerWalk) proveCaller(r routeIn, hits []places.Hit, class int, entri
 			w.deny(r, hits, class, e, string(d.Reason))
 			continue
 		}
-		w.allow(r, hits, class, r.home, e, d.Serve)
+		w.allow(r, hits, class, home, e, d.Serve)
 	}
 }
 
-func (w *managerWalk) proveIssuer(r routeIn, f Finding) {
+func (w *managerWalk) proveIssuer(issuer, named string, f Finding) {
 	f.Code = NotEntitled
-	switch home, why := w.checker.table.Home(r.issuer, r.home); {
-	case r.issuer == "":
+	switch home, why := w.checker.table.Home(issuer, named); {
+	case issuer == "":
 		f.Message = "the route forwards whichever issuer named the home"
 		w.Report(f)
-	case home != r.home:
-		f.Message = fmt.Sprintf("issuer %s may not name this home: %s", r.issuer, why)
+	case home != named:
+		f.Message = fmt.Sprintf("issuer %s may not name this home: %s", issuer, why)
 		w.Report(f)
 	}
 }
@@ -267,7 +273,7 @@ func (w *managerWalk) allow(r routeIn, hits []places.Hit, class int, home, at st
 // deny reports that anything is reached at all.
 func (w *managerWalk) deny(r routeIn, hits []places.Hit, class int, at, why string) {
 	w.Report(Finding{
-		Code: Denied, Where: r.where, Home: r.home, Class: w.checker.table.Routes()[class].Class, Entry: w.shownEntry(at),
+		Code: Denied, Where: r.where, Home: r.caller(), Class: w.checker.table.Routes()[class].Class, Entry: w.shownEntry(at),
 		Region: hits[0].Region, Cluster: hits[0].Cluster, Endpoint: hits[0].Endpoint,
 		Message: fmt.Sprintf("the table refuses %s%s (%s), the route forwards", w.checker.table.Routes()[class].Class, w.entering(at), why),
 	})

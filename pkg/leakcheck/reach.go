@@ -126,6 +126,8 @@ func (k *checker) addressHits(cluster string, a *corev3.Address) []places.Hit {
 func (k *checker) internalHits(l *listenerv3.Listener) []places.Hit {
 	where := named("listener", l.GetName())
 	k.listenerFields(where, l)
+	first := !k.entered[l]
+	k.entered[l] = true
 	var out []places.Hit
 	for _, chain := range facts.Chains(l) {
 		k.Known(where, chain)
@@ -135,7 +137,7 @@ func (k *checker) internalHits(l *listenerv3.Listener) []places.Hit {
 			case *tcpproxyv3.TcpProxy:
 				out = append(out, k.tcpHits(where, cfg)...)
 			case *hcmv3.HttpConnectionManager:
-				out = append(out, k.managerHits(where, cfg)...)
+				out = append(out, k.managerHits(where, cfg, first)...)
 			default:
 				k.unjudgedFilter(where, f.GetName(), f.GetTypedConfig(), err)
 			}
@@ -177,7 +179,13 @@ func (k *checker) passes(l *listenerv3.Listener) bool {
 			if !ok {
 				return false
 			}
+			if cfg.GetRouteConfig() == nil {
+				return false
+			}
 			for _, vh := range cfg.GetRouteConfig().GetVirtualHosts() {
+				if vh.GetMatcher() != nil {
+					return false
+				}
 				for _, r := range vh.GetRoutes() {
 					if r.GetRoute() != nil && !k.closable(r.GetRoute().GetCluster()) {
 						return false
@@ -200,9 +208,17 @@ func (k *checker) tcpHits(where string, p *tcpproxyv3.TcpProxy) []places.Hit {
 }
 
 // managerHits is everything that the routes of an inner connection manager lead
-// to: who can reach the listener is not known there, so no route is excused.
-func (k *checker) managerHits(where string, m *hcmv3.HttpConnectionManager) []places.Hit {
+// to: who can reach the listener is not known there, so no route is excused. But
+// where the agent says whose data it is, it is known again, and proved apart.
+func (k *checker) managerHits(where string, m *hcmv3.HttpConnectionManager, first bool) []places.Hit {
 	w := k.manager(where, m, innerManager)
+	w.early()
+	if w.agent != nil && w.agent.chooses {
+		if w.role = resolver; first {
+			k.resolvers = append(k.resolvers, w)
+		}
+		return []places.Hit{{Place: places.Place{Kind: places.Resolver, Region: k.own.Name}, Endpoint: where}}
+	}
 	var out []places.Hit
 	for _, rc := range w.tables {
 		w.table(rc, func(s scope, routes []*routev3.Route) {

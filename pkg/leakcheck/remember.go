@@ -5,6 +5,7 @@ import (
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/conditions"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/proofs"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
@@ -57,7 +58,7 @@ func (w *managerWalk) question(c *proofs.Content, home string, s scope) []byte {
 	for _, f := range w.classes {
 		b = proofs.Number(b, f.ID())
 	}
-	if w.role == gateway {
+	if w.role != peerGateway {
 		b = proofs.Number(b, v.At[slices.Index(w.Atoms[requests.Entry], w.own.Name)])
 	} else {
 		b = proofs.Number(b, v.All)
@@ -101,5 +102,5 @@ func (w *managerWalk) rememberable(s scope) bool {
 		plain = plain && len(configs) == 0
 	}
 	return plain && w.remembered != nil && w.walking == nil && !w.Anonymous && w.role != innerManager &&
-		s.home == "" && s.issuer == "" && len(s.mirrors) == 0 && s.unverified != nil
+		s.Identity == (conditions.Identity{}) && len(s.mirrors) == 0 && s.unverified != nil
 }

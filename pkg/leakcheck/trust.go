@@ -30,9 +30,10 @@ import (
 )
 
 const (
-	typePrefix = "type.googleapis.com/"
-	tokenType  = typePrefix + "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
-	peerURI    = "%DOWNSTREAM_PEER_URI_SAN%"
+	typePrefix  = "type.googleapis.com/"
+	tokenType   = typePrefix + "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
+	refusalType = typePrefix + "envoy.extensions.filters.http.rbac.v3.RBAC"
+	peerURI     = "%DOWNSTREAM_PEER_URI_SAN%"
 )
 
 // slot is one HTTP filter of a chain, with everything that it can turn out to be.
@@ -42,6 +43,7 @@ type slot struct {
 	disabled bool
 	tokens   bool // it verifies tokens, or is there to do so
 	asks     bool // it asks the agent
+	chooses  bool // the agent's answer chooses the route
 }
 
 // filters judges the chain of HTTP filters and remembers the two that matter.
@@ -83,6 +85,7 @@ func (w *managerWalk) slot(i int, f *hcmv3.HttpFilter) *slot {
 	variants := []*anypb.Any{f.GetTypedConfig()}
 	if d := f.GetConfigDiscovery(); d != nil {
 		variants = nil
+		w.delivered(join(w.where, "filter "+s.name), d)
 		s.tokens = slices.Contains(d.GetTypeUrls(), tokenType)
 		if d.GetDefaultConfig() != nil {
 			variants = append(variants, d.GetDefaultConfig())
@@ -104,13 +107,16 @@ func (w *managerWalk) filter(s *slot, a *anypb.Any) {
 	where := join(w.where, "filter "+s.name)
 	switch cfg := w.unpack(a).(type) {
 	case *jwtauthnv3.JwtAuthentication:
-		tokens.Judge(w.List, where, cfg, w.top)
+		tokens.Judge(w.List, where, cfg, tokens.Seat{Topology: w.top, Own: w.own, Peer: w.role == peerGateway})
 	case *httprbacv3.RBAC:
 		if s.tokens && !facts.DeniesAll(cfg) {
 			w.Report(Finding{Code: TokenUnproved, Where: where, Message: "until tokens can be verified, requests are let through"})
 		}
 	case *extauthzv3.ExtAuthz:
-		s.asks = true
+		s.asks, s.chooses = true, s.chooses || cfg.GetClearRouteCache()
+		if s.chooses && w.role != innerManager {
+			w.Unjudged(where, "the agent's answer chooses the route among those for verified tokens")
+		}
 		w.agentFilter(where, cfg)
 	case *routerv3.Router:
 		w.Known(where, cfg)
@@ -152,8 +158,7 @@ func (w *managerWalk) mutations(where string, list []*mutationrulesv3.HeaderMuta
 // those that say who is calling.
 func (k *checker) added(where string, list []*corev3.HeaderValueOption) {
 	for _, o := range list {
-		switch name := strings.ToLower(o.GetHeader().GetKey()); name {
-		case trusted.Home, trusted.Issuer, trusted.User, trusted.Entry:
+		if name := strings.ToLower(o.GetHeader().GetKey()); trusted.Says(name) {
 			k.Report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from " + o.GetHeader().GetValue()})
 		}
 	}
@@ -162,7 +167,14 @@ func (k *checker) added(where string, list []*corev3.HeaderValueOption) {
 // scrubbed: what clients send in the trusted headers must be gone before the
 // first route is chosen.
 func (w *managerWalk) scrubbed() {
-	scrubs := false
+	if !w.early() {
+		w.Report(Finding{Code: HeaderTrust, Where: w.where, Message: "a client's own " + trusted.Prefix + " headers are not removed"})
+	}
+}
+
+// early judges what is changed before the first route is chosen, and tells whether
+// clients' trusted headers are gone then.
+func (w *managerWalk) early() (scrubs bool) {
 	for _, e := range w.hcm.GetEarlyHeaderMutationExtensions() {
 		m, ok := w.unpack(e.GetTypedConfig()).(*earlymutationv3.HeaderMutation)
 		if !ok {
@@ -171,14 +183,12 @@ func (w *managerWalk) scrubbed() {
 		}
 		scrubs = w.mutations(join(w.where, "early header mutation"), m.GetMutations()) || scrubs
 	}
-	if !scrubs {
-		w.Report(Finding{Code: HeaderTrust, Where: w.where, Message: "a client's own " + trusted.Prefix + " headers are not removed"})
-	}
+	return scrubs
 }
 
-// verified: the caller's home must come from a verified token.
+// verified: the caller's home must come from a verified token, or from the agent.
 func (w *managerWalk) verified() {
-	if w.token == nil {
+	if w.token == nil && w.role != resolver {
 		w.Report(Finding{Code: TokenUnproved, Where: w.where, Message: "no filter before the router verifies tokens"})
 	}
 }

@@ -436,7 +436,8 @@ func (p plan) routeTable(name string) *routev3.RouteConfiguration {
 
 func provider(issuer string) *jwtauthnv3.JwtProvider {
 	return &jwtauthnv3.JwtProvider{
-		Issuer: issuer, Forward: true, RequireExpiration: true,
+		Issuer: issuer, Forward: true, RequireExpiration: true, MaxLifetime: durationpb.New(24 * time.Hour),
+		FromHeaders: []*jwtauthnv3.JwtHeader{{Name: "Authorization", ValuePrefix: "Bearer "}},
 		JwksSourceSpecifier: &jwtauthnv3.JwtProvider_LocalJwks{LocalJwks: &corev3.DataSource{
 			Specifier: &corev3.DataSource_InlineString{InlineString: keys},
 		}},

@@ -28,11 +28,25 @@ type Reader struct {
 	Anonymous bool
 }
 
-// Condition is what a match asks. Home and issuer, where set, are values that
-// the trusted headers must have.
-type Condition struct {
-	F            *requests.Formula
+// Identity is what the trusted headers must say of the caller; what is empty was
+// not asked.
+type Identity struct {
+	// Home and Issuer are those of a verified token, or of the agent's answer.
 	Home, Issuer string
+	// PinHome, PinEpoch and PinIssuer are those of a verified pin.
+	PinHome, PinEpoch, PinIssuer string
+	// Bound is the header whose end must be the credential that the pin was issued for.
+	Bound string
+	// Homeless: no token says a home.
+	Homeless bool
+}
+
+// Condition is what a match asks.
+type Condition struct {
+	F *requests.Formula
+	Identity
+	// Homed holds of every request whose token says a home, whichever it is.
+	Homed bool
 }
 
 // All holds where every one of a list holds.
@@ -40,14 +54,18 @@ func (r *Reader) All(list ...Condition) Condition {
 	out := Condition{F: r.Whole}
 	for _, c := range list {
 		out.F = r.And(out.F, c.F)
+		out.Homeless = out.Homeless || c.Homeless
 		for _, v := range []struct {
 			to   *string
 			from string
-		}{{&out.Home, c.Home}, {&out.Issuer, c.Issuer}} {
+		}{
+			{&out.Home, c.Home}, {&out.Issuer, c.Issuer},
+			{&out.PinHome, c.PinHome}, {&out.PinEpoch, c.PinEpoch}, {&out.PinIssuer, c.PinIssuer}, {&out.Bound, c.Bound},
+		} {
 			switch {
 			case *v.to == "":
 				*v.to = v.from
-			case v.from != "" && v.from != *v.to: // two different values: never
+			case v.from != "" && v.from != *v.to && v.to != &out.Bound: // two different values: never
 				out.F = r.None
 			}
 		}
@@ -78,12 +96,23 @@ func (r *Reader) Header(name, expr, exact string) Condition {
 		if l != nil && !requests.Exceeds(l, want) && !requests.Exceeds(want, l) {
 			return Condition{F: r.InSet(requests.GRPC, []requests.Truth{requests.Yes, requests.No})}
 		}
-	case trusted.Home:
-		return Condition{F: r.Unknown, Home: exact}
-	case trusted.Issuer:
-		return Condition{F: r.Unknown, Issuer: exact}
 	}
-	return Condition{F: r.Unknown}
+	c := Condition{F: r.Unknown}
+	switch strings.ToLower(name) {
+	case trusted.Home:
+		c.Home = exact
+		l := r.Compile(expr, false)
+		c.Homed = l != nil && !r.Exceeds(r.Compile(`.+`, false), l)
+	case trusted.Issuer:
+		c.Issuer = exact
+	case trusted.PinHome:
+		c.PinHome = exact
+	case trusted.PinEpoch:
+		c.PinEpoch = exact
+	case trusted.PinIssuer:
+		c.PinIssuer = exact
+	}
+	return c
 }
 
 // Class is the condition of a class route of the table. A gRPC service
@@ -188,6 +217,9 @@ func (r *Reader) Predicate(p *xdsmatcherv3.Matcher_MatcherList_Predicate) Condit
 			expr, exact := patterns.XDS(v)
 			return r.Header(name, expr, exact)
 		}
+		if bound := Binding(t.SinglePredicate); bound != "" {
+			return Condition{F: r.pinned(), Identity: Identity{Bound: bound}}
+		}
 	case *xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher:
 		var list []Condition
 		for _, q := range t.AndMatcher.GetPredicate() {
@@ -201,7 +233,8 @@ func (r *Reader) Predicate(p *xdsmatcherv3.Matcher_MatcherList_Predicate) Condit
 		}
 		return Condition{F: r.Or(list...)}
 	case *xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher:
-		return Condition{F: r.Not(r.Predicate(t.NotMatcher).F)}
+		c := r.Predicate(t.NotMatcher)
+		return Condition{F: r.Not(c.F), Identity: Identity{Homeless: c.Homed}}
 	}
 	return Condition{F: r.Unknown}
 }

@@ -83,13 +83,14 @@ var judged = map[protoreflect.FullName]string{
 		local_jwks forward from_headers from_params from_cookies forward_payload_header pad_forward_payload_header
 		payload_in_metadata normalize_payload_in_metadata header_in_metadata failed_status_in_metadata clock_skew_seconds
 		jwt_cache_config claim_to_headers clear_route_cache`,
+	"envoy.config.core.v3.DataSource": `filename inline_string watched_directory`,
 	"envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": `grpc_service http_service transport_api_version failure_mode_allow
 		with_request_body status_on_error validate_mutations metadata_context_namespaces
 		typed_metadata_context_namespaces route_metadata_context_namespaces route_typed_metadata_context_namespaces
 		include_peer_certificate stat_prefix bootstrap_metadata_labels_key allowed_headers disallowed_headers
 		include_tls_session charge_cluster_response_stats encode_raw_headers decoder_header_mutation_rules
 		enable_dynamic_metadata_ingestion filter_metadata emit_filter_state_stats max_denied_response_body_bytes
-		enforce_response_header_limits emit_client_span`,
+		enforce_response_header_limits emit_client_span clear_route_cache`,
 	"envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig": `common_config additional_request_headers_to_log
 		additional_response_headers_to_log additional_response_trailers_to_log`,
 	"envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig": `log_name grpc_service transport_api_version

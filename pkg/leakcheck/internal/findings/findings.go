@@ -23,6 +23,7 @@ const (
 	Onward           = "onward"
 	PeerUnproved     = "peer-unproved"
 	HeaderTrust      = "header-trust"
+	PinUnproved      = "pin"
 	TokenUnproved    = "token"
 	Endless          = "endless"
 	AgentBypassed    = "agent"

@@ -19,6 +19,7 @@ const (
 	Backend
 	Peer
 	Agent
+	Resolver // a listener of this Envoy where the agent says whose data it is
 )
 
 // Place is what an address is, and where.

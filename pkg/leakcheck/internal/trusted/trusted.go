@@ -2,7 +2,10 @@
 // Envoy and its agent may write them.
 package trusted
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // The headers.
 const (
@@ -11,10 +14,21 @@ const (
 	Issuer = "x-domicile-issuer"
 	User   = "x-domicile-user"
 	Entry  = "x-domicile-entry"
+	// What a verified pin says.
+	PinHome       = "x-domicile-pin-home"
+	PinUser       = "x-domicile-pin-user"
+	PinEpoch      = "x-domicile-pin-epoch"
+	PinIssuer     = "x-domicile-pin-issuer"
+	PinCredential = "x-domicile-pin-credential" // #nosec G101 -- the name of a header
 )
 
 // FromToken tells of the headers that are absent until a token is verified.
 func FromToken(name string) bool {
 	name = strings.ToLower(name)
 	return strings.HasPrefix(name, Prefix) && name != Entry
+}
+
+// Says tells of the headers that say who is calling, or from where.
+func Says(name string) bool {
+	return slices.Contains([]string{Home, Issuer, User, Entry, PinHome, PinUser, PinEpoch, PinIssuer, PinCredential}, strings.ToLower(name))
 }
