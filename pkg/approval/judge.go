@@ -2,10 +2,12 @@ package approval
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
 // Needed lists the roles that must sign an action, as the deployment in force
@@ -124,32 +126,63 @@ func equalSets(a, b []string) bool {
 }
 
 // Widens tells whether b reaches or trusts anything, outside the table, that a did
-// not: an address of a backend or a peer, a key or audience of an issuer, another
-// trust domain or directory. In which country an address lies, and who holds a key,
+// not: an address of a backend or a peer, a key or audience of an issuer or another
+// place for its tokens, another trust domain, a service over TCP, another directory,
+// other pins or their keys. In which country an address lies, and who holds a key,
 // no table can say; so a change of them needs the eyes that loosening needs.
 // Regions and issuers that only b has are told by the table.
 func Widens(a, b *policy.Deployment) bool {
 	if a == nil || b == nil {
 		return b != nil
 	}
-	if a.TrustDomain != b.TrustDomain || a.DirectoryKind != b.DirectoryKind || a.DirectoryFile != b.DirectoryFile || !within(a.Today, b.Today) {
+	if a.TrustDomain != b.TrustDomain || !within(a.Today, b.Today) || !reflect.DeepEqual(beside(a), beside(b)) {
 		return true
+	}
+	for _, is := range b.Streams {
+		if !slices.ContainsFunc(a.Streams, func(was policy.Stream) bool {
+			return was.Name == is.Name && was.Class.Value == is.Class.Value && was.Service.Value == is.Service.Value && was.Port == is.Port
+		}) {
+			return true
+		}
 	}
 	for _, is := range b.Regions {
 		for _, was := range a.Regions {
-			if was.Name == is.Name && (was.Host != is.Host || was.Peer != is.Peer || was.KMS != is.KMS || !within(was.Backends, is.Backends)) {
+			if was.Name == is.Name && (was.Host != is.Host || was.Peer != is.Peer || was.TLS != is.TLS || was.KMS != is.KMS || string(was.PinKeys.JWKS) != string(is.PinKeys.JWKS) || !within(was.Backends, is.Backends)) {
 				return true
 			}
 		}
 	}
 	for _, is := range b.Issuers {
 		for _, was := range a.Issuers {
-			if was.Issuer == is.Issuer && (string(was.JWKS) != string(is.JWKS) || was.HomeClaim != is.HomeClaim || is.Forward && !was.Forward || !subset(is.Audiences, was.Audiences)) {
+			if was.Issuer == is.Issuer && (!reflect.DeepEqual(verified(was), verified(is)) || is.Forward && !was.Forward || !subset(is.Audiences, was.Audiences) || len(is.Audiences) == 0 && len(was.Audiences) > 0) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// verified is how an issuer's tokens are verified and read, without what the table
+// or a comparison of sets tells.
+func verified(i policy.Issuer) topology.Issuer {
+	out := i.Topology()
+	out.Audiences, out.Forward = nil, false
+	return out
+}
+
+// beside is where homes come from when no token names them, and what carries them.
+func beside(d *policy.Deployment) topology.Topology {
+	var out topology.Topology
+	if d.Pins != nil {
+		out.Pins = &d.Pins.Pins
+	}
+	if d.Directory != nil {
+		out.Directory = &d.Directory.Directory
+	}
+	if d.GeoIP != nil {
+		out.GeoIP = &d.GeoIP.GeoIP
+	}
+	return out
 }
 
 // within tells whether every address of b stands in a, by service.

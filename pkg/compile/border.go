@@ -24,6 +24,8 @@ const (
 	forServe = "serve"
 	forEntry = "entry"
 	forCache = "cache"
+	// forDirectory is that of what the directory says.
+	forDirectory = "directory"
 )
 
 // isCountry tells whether s has the shape of a country code. policy.Parse has

@@ -37,6 +37,8 @@ const (
 	// CodeUnreachableRule is a warning: a rule for requests that belong to nobody.
 	CodeUnreachableRule = "DP2122"
 	CodeUnknownHome     = "DP2123" // error
+	CodeSecretAbroad    = "DP2124" // error: a symmetric key where not every home of its issuer is served
+	CodeDirectoryAbroad = "DP2125" // warning: a directory across a border, not covered
 	CodeReviewDue       = "DP3101" // warning: transfer, jurisdiction or law file
 	// CodeReviewAhead is a warning from Compile and an error for new work: see Refuse.
 	CodeReviewAhead     = "DP3103"
@@ -115,6 +117,8 @@ var codeInfos = []policy.CodeInfo{
 	{Code: CodeDutyShortfall, Title: lang.T("a choice that falls short of a law's duty"), Page: lang.T("A law file of the jurisdiction says that the data of this class is to be kept in its country: a copy (then the region that serves first lies there), or no copy elsewhere (then every serving region and cache edge does). A waiver may carry the choice for at most 90 days; when it ends, what it carried is refused as lapsed.")},
 	{Code: CodeUnreachableRule, Title: lang.T("a rule that is never asked"), Page: lang.T("All routes of the class have the subject none: its requests carry nobody's data, and no home's rule governs them. The rule promises what nothing carries out.")},
 	{Code: CodeUnknownHome, Title: lang.T("an unknown home"), Page: lang.T("A denial holds for a home that has rules or that an issuer may name, and a waiver for one that has rules. For any other it would do nothing.")},
+	{Code: CodeSecretAbroad, Title: lang.T("a symmetric key where not every home of its issuer is served"), Page: lang.T("Tokens of this issuer are verified with the key that they are signed with, so whoever can verify them can also make them, for every home that the issuer may name. The key may lie only in regions that serve all of these homes; Make an issuer with a key of its own for each set of homes.")},
+	{Code: CodeDirectoryAbroad, Title: lang.T("a directory across a border"), Page: lang.T("The directory maps keyed hashes of user ids to homes, which is personal data. Whether it is static, redis or http, all agents ask the same one, so what it says is at hand in every region, at first contacts. Where a region lies across a border, a transfer with directory among its purposes has to cover it. Warning only: what is kept where, inside the directory, no file says.")},
 	{Code: CodeReviewDue, Title: lang.T("a review is overdue"), Page: lang.T("The review date of a transfer, a jurisdiction or a law file has passed. Reviews warn; only until denies.")},
 	{Code: CodeReviewAhead, Title: lang.T("a review in the future"), Page: lang.T("review.last says when the jurisdiction was last reviewed. A date that has not come anywhere on earth records no review, and would put off the next one.")},
 	{Code: CodeNoBasis, Title: lang.T("a rule without a basis"), Page: lang.T("basis says why a rule is as it is: articles of the jurisdiction's law files, or chosen for the operator's own choice. Without one, nobody can tell whether the rule may be changed.")},

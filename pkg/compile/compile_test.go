@@ -64,7 +64,7 @@ func sample() *policy.Set {
 				{Class: "health", Path: "/healthz", Subject: "none", Service: "message", Serve: texts("me-riyadh", "eu-frankfurt"), Pos: line(25)},
 			},
 			Issuers: []policy.Issuer{{
-				Issuer: "https://id.example.com", JWKS: []byte(`{"keys":[]}`), Audiences: []string{"im"},
+				Issuer: "https://id.example.com", JWKS: []byte(`{"keys":[]}`), Audiences: []string{"im"}, HomeClaim: "home",
 				Homes: texts("SA", "DE", "QA"), Pos: line(31),
 			}},
 		},

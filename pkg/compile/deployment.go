@@ -162,7 +162,7 @@ func covers(a, x policy.ClassRoute) bool {
 
 func place(r policy.Region) topology.Region {
 	out := topology.Region{
-		Name: r.Name, Country: r.Country, Host: r.Host, Peer: r.Peer,
+		Name: r.Name, Country: r.Country, Host: r.Host, Peer: r.Peer, TLS: r.TLS, PinKeys: string(r.PinKeys.JWKS),
 		Backends: map[string][]string{}, Agent: topology.DefaultAgent, Listen: topology.DefaultListen(),
 	}
 	for service, addresses := range r.Backends {
@@ -284,14 +284,7 @@ func (b *builder) compileIssuers() {
 			b.homes[h] = true
 		}
 		b.spec.Issuers = append(b.spec.Issuers, residency.Issuer{Issuer: i.Issuer, Homes: homes})
-		out := topology.Issuer{
-			Issuer: i.Issuer, Audiences: slices.Compact(slices.Sorted(slices.Values(i.Audiences))),
-			HomeClaim: i.HomeClaim, JWKS: string(i.JWKS), Forward: i.Forward,
-		}
-		if out.HomeClaim == "" {
-			out.HomeClaim = "home"
-		}
-		b.topo.Issuers = append(b.topo.Issuers, out)
+		b.topo.Issuers = append(b.topo.Issuers, i.Topology())
 	}
 	slices.SortFunc(b.topo.Issuers, func(x, y topology.Issuer) int { return strings.Compare(x.Issuer, y.Issuer) })
 }

@@ -9,6 +9,7 @@ var catalogues = []map[string]string{
 	zhCompileCodes,
 	zhExplainCode,
 	zhForm,
+	zhIdentity,
 	zhGovern,
 	zhHome,
 	zhInitialize,

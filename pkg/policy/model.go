@@ -15,6 +15,7 @@ package policy
 import (
 	"time"
 
+	"github.com/domicile-dev/domicile/pkg/policy/identity"
 	"github.com/domicile-dev/domicile/pkg/policy/law"
 	"github.com/domicile-dev/domicile/pkg/policy/signer"
 	"github.com/domicile-dev/domicile/pkg/policy/source"
@@ -48,10 +49,12 @@ type Deployment struct {
 	TrustDomain     string
 	Regions         []Region
 	Classes         []ClassRoute
+	Streams         []Stream
 	Issuers         []Issuer
-	ResponseHeaders bool // x-domicile-region, -policy, -home on allowed responses
-	DirectoryKind   string
-	DirectoryFile   string
+	Pins            *identity.Pins      // nil where none are issued
+	Directory       *identity.Directory // nil where there is none
+	GeoIP           *identity.GeoIP     // nil where addresses propose nothing
+	ResponseHeaders bool                // x-domicile-region, -policy, -home on allowed responses
 	// Approvals names the roles that must sign, by action: apply (every change),
 	// loosen, emergencyDeny. It binds where Signers is not empty.
 	Approvals map[string][]string
@@ -93,8 +96,10 @@ type Denial struct {
 type Region struct {
 	Name, Country string
 	Host, Peer    string // Host in lower case
+	TLS           string // where others pass Host through, undecrypted
 	KMS           string
 	Backends      map[string][]string // service → host:port
+	PinKeys       identity.PinKeys
 	Pos           Pos
 }
 
@@ -116,15 +121,14 @@ type ClassRoute struct {
 }
 
 // Issuer is an issuer of tokens and the homes that it may name.
-type Issuer struct {
-	Issuer    string
-	JWKSFile  string
-	JWKS      []byte // content of JWKSFile; nil when it does not exist
-	Audiences []string
-	HomeClaim string
-	Homes     []Text
-	Forward   bool
-	Pos       Pos
+type Issuer = identity.Issuer
+
+// Stream is a service over TCP that is reached by TLS server name.
+type Stream struct {
+	Name           string
+	Class, Service Text
+	Port           int
+	Pos            Pos
 }
 
 // Jurisdiction is the operator's choice for one home.
@@ -141,6 +145,7 @@ type Jurisdiction struct {
 	ReviewPos    Pos              // of review; zero without one
 	Rules        map[string]*Rule // by class, the defaults already merged in
 	Transfers    []*Transfer
+	PinEpoch     uint64 // a higher one ends all pins of the home
 	Pos          Pos
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -439,10 +440,13 @@ func (p *parser) check() {
 		return
 	}
 	p.checkClasses()
+	p.checkServices()
 }
 
 func (p *parser) isKeySet(name string) bool {
-	return p.set.Deployment != nil && slices.ContainsFunc(p.set.Deployment.Issuers, func(i Issuer) bool { return i.JWKSFile == name })
+	d := p.set.Deployment
+	return d != nil && (slices.ContainsFunc(d.Issuers, func(i Issuer) bool { return i.JWKSFile == name }) ||
+		slices.ContainsFunc(d.Regions, func(x Region) bool { return x.PinKeys.File == name }))
 }
 
 // classUse is a place that names a class of the deployment.
@@ -473,6 +477,30 @@ func (p *parser) checkClasses() {
 				Message: lang.T("%s names class %q, which the deployment does not define", u.where, u.class.Value),
 				Why:     lang.T("a class is defined by a route in deployment.yaml, or by carries of one"),
 				Fix:     form.Suggest(u.class.Value, names, lang.T("add a route for it to deployment.yaml, or remove it here"))})
+		}
+	}
+}
+
+// checkServices refuses services that no region has, where a name of one is given.
+func (p *parser) checkServices() {
+	var known []string
+	for _, r := range p.set.Deployment.Regions {
+		known = slices.AppendSeq(known, maps.Keys(r.Backends))
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	check := func(at Pos, service string) {
+		if service != "" && !slices.Contains(known, service) {
+			p.add(Problem{Pos: at, Code: codes.UnknownService, Message: lang.T("service %q has no backend in any region", service),
+				Fix: form.Suggest(service, known, lang.T("add it to the backends of its regions"))})
+		}
+	}
+	for _, s := range p.set.Deployment.Streams {
+		check(s.Service.Pos, s.Service.Value)
+	}
+	for _, i := range p.set.Deployment.Issuers {
+		if i.Whoami != nil {
+			check(i.Pos, i.Whoami.Service)
 		}
 	}
 }

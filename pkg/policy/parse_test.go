@@ -82,7 +82,7 @@ func TestT24Refused(t *testing.T) {
 	if err != nil || len(archives) == 0 {
 		t.Fatal("no archives", err)
 	}
-	warnings := []string{"home-unquoted", "jwks-missing", "stray-file", "stray-yml", "stray-in-subdirectory", "stray-directory", "not-carried-out", "review-after-end", "approvals-without-signers", "waiver-in-subdirectory"}
+	warnings := []string{"home-unquoted", "jwks-missing", "stray-file", "stray-yml", "stray-in-subdirectory", "stray-directory", "not-carried-out", "review-after-end", "approvals-without-signers", "waiver-in-subdirectory", "pins-nobody-needs", "token-in-query", "pin-keys-missing"}
 	var got strings.Builder
 	seen := map[string]bool{}
 	for _, name := range archives {

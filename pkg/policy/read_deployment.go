@@ -1,15 +1,14 @@
 package policy
 
 import (
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/domicile-dev/domicile/pkg/lang"
+	"github.com/domicile-dev/domicile/pkg/policy/identity"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
-	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
 	"github.com/domicile-dev/domicile/pkg/policy/signer"
 )
@@ -26,18 +25,17 @@ func (r *reader) deployment(root *object) {
 	if spec == nil {
 		return
 	}
+	id := identity.NewReader(r.Reader, r.p.known, r.files())
 	for _, n := range spec.Items("regions", true, false) {
-		r.region(d, n)
+		r.region(d, n, id)
 	}
 	for _, n := range spec.Items("classes", true, false) {
 		r.classRoute(d, n)
 	}
-	for _, n := range spec.Items("issuers", true, false) {
-		r.issuer(d, n)
+	for _, n := range spec.Items("streams", false, false) {
+		r.stream(d, n)
 	}
-	if dir := spec.Object("directory", false); dir != nil {
-		r.directory(d, dir)
-	}
+	r.identity(d, id.Read(spec))
 	d.Signers, d.Approvals = signer.Read(r.Reader, spec)
 	if w := spec.Object("waivers", false); w != nil {
 		d.AllowWaivers = w.Flag("allow")
@@ -63,21 +61,98 @@ func (r *reader) notCarriedOut(spec *object) {
 	}
 }
 
-func (r *reader) directory(d *Deployment, dir *object) {
-	d.DirectoryKind = dir.Choice("kind", true, "static", "redis", "http")
-	file, at := dir.File("file", d.DirectoryKind == "static")
-	d.DirectoryFile, r.p.userDir = file, file
-	if _, policy := r.p.set.Files[file]; policy {
-		r.Fail(at, codes.Misplaced, lang.T("move the users to a file of their own, as in users.yaml"),
-			lang.T("the directory of users is %s, which is a policy file: personal data would become part of every bundle", file))
+// files lets key sets be read, of what lies in the policy directory.
+func (r *reader) files() identity.Files {
+	return identity.Files{
+		Has: func(name string) bool {
+			_, err := fs.Stat(r.p.fsys, name)
+			return !errors.Is(err, fs.ErrNotExist)
+		},
+		Read: func(name string, at *node) ([]byte, bool) { return r.p.slurp(r.p.fsys, name, name, r.pos(at)) },
 	}
-	dir.Done()
+}
+
+// identity enters who the users are. The key sets become part of bundles; the
+// directory of users never does.
+func (r *reader) identity(d *Deployment, s identity.Said) {
+	d.Issuers, d.Pins, d.Directory, d.GeoIP = s.Issuers, s.Pins, s.Directory, s.GeoIP
+	for _, i := range d.Issuers {
+		if i.JWKSFile != "" && i.JWKS != nil {
+			r.p.set.Files[i.JWKSFile] = i.JWKS
+		}
+	}
+	for _, x := range d.Regions {
+		if x.PinKeys.JWKS != nil {
+			r.p.set.Files[x.PinKeys.File] = x.PinKeys.JWKS
+		}
+		if d.Pins != nil && x.PinKeys.File == "" && x.Name != "" {
+			r.p.add(Problem{Pos: x.Pos, Code: codes.NoPinKeys, Severity: Warning, Fix: lang.T("add pins: {jwks: {file: pins/%s.json}} with the public keys of its agents", x.Name),
+				Message: lang.T("region %s has no pin keys: no pin of this region will verify", x.Name)})
+		}
+	}
+	if d.Directory == nil || d.Directory.File == "" {
+		return
+	}
+	file := d.Directory.File
+	r.p.userDir = file
+	if _, policy := r.p.set.Files[file]; policy {
+		r.p.add(Problem{Pos: d.Directory.FilePos, Code: codes.Misplaced, Fix: lang.T("move the users to a file of their own, as in users.yaml"),
+			Message: lang.T("the directory of users is %s, which is a policy file: personal data would become part of every bundle", file)})
+	}
+}
+
+// gatewayPorts are what gateways and sidecars listen on for themselves.
+var gatewayPorts = []int{8080, 8443, 9443, 15001, 15002}
+
+// stream reads a service over TCP that is reached by TLS server name.
+func (r *reader) stream(d *Deployment, n *node) {
+	o := r.Object(n, "stream")
+	if o == nil {
+		return
+	}
+	x := Stream{Pos: r.pos(n), Name: o.Name("name", true)}
+	x.Class, x.Service = Text{Value: o.Name("class", true)}, Text{Value: o.Name("service", true)}
+	at := o.Need("port")
+	x.Port = o.Number("port", 65535)
+	o.Done()
+	if r.Recording() {
+		return
+	}
+	for _, f := range []struct {
+		text  *Text
+		field string
+	}{{&x.Class, "class"}, {&x.Service, "service"}} {
+		if f.text.Value != "" {
+			f.text.Pos = r.pos(n.Get(f.field))
+		}
+	}
+	switch {
+	case at == nil:
+	case slices.Contains(gatewayPorts, x.Port):
+		r.Fail(at, codes.Misplaced, lang.T("use another port, as in 8883"), lang.T("port %d is one that gateways listen on for HTTP", x.Port))
+	case x.Port == 0 && at.Value == "0":
+		r.Fail(at, codes.Number, lang.T("write a port from 1 to 65535"), lang.T("port is 0"))
+	}
+	for _, y := range d.Streams {
+		switch {
+		case x.Name != "" && x.Name == y.Name:
+			r.twice(n.Get("name"), lang.T("stream %q", x.Name), y.Pos)
+			return
+		case x.Port != 0 && x.Port == y.Port:
+			r.twice(at, lang.T("port %d", x.Port), y.Pos)
+			return
+		}
+	}
+	if x.Class.Value != "" {
+		r.p.uses = append(r.p.uses, classUse{x.Class, lang.T("stream %s", x.Name)})
+	}
+	d.Streams = append(d.Streams, x)
 }
 
 // twice reports a second definition of a name.
 func (r *reader) twice(n *node, what lang.Text, first Pos) { r.Twice(n, what, first) }
 
-func (r *reader) region(d *Deployment, n *node) {
+func (r *reader) region(d *Deployment, n *node, id *identity.Reader) {
 	o := r.Object(n, "region")
 	if o == nil {
 		return
@@ -96,10 +171,14 @@ func (r *reader) region(d *Deployment, n *node) {
 		if v := g.Get("peer"); v != nil {
 			x.Peer, _ = r.Address(v, "peer")
 		}
+		if v := g.Get("tls"); v != nil {
+			x.TLS, _ = r.Address(v, "tls")
+		}
 		g.Done()
 	}
 	x.KMS = o.Text("kms", false)
 	x.Backends = o.Addresses("backends")
+	x.PinKeys = id.Region(o)
 	o.Done()
 	for _, y := range d.Regions {
 		switch {
@@ -110,6 +189,8 @@ func (r *reader) region(d *Deployment, n *node) {
 			r.twice(o.Node.Get("gateway").Get("host"), lang.T("gateway host %q", x.Host), y.Pos)
 		case x.Peer != "" && x.Peer == y.Peer:
 			r.twice(o.Node.Get("gateway").Get("peer"), lang.T("gateway peer %q", x.Peer), y.Pos)
+		case x.TLS != "" && x.TLS == y.TLS:
+			r.twice(o.Node.Get("gateway").Get("tls"), lang.T("gateway tls %q", x.TLS), y.Pos)
 		}
 	}
 	d.Regions = append(d.Regions, x)
@@ -182,68 +263,4 @@ func (r *reader) match(c *ClassRoute, m *object) {
 	case count == 0 && !m.Has("host"):
 		r.Fail(m.Node, codes.Missing, lang.T("add pathPrefix:, path:, pathTemplate: or grpcService:, as in pathPrefix: /v1/messages"), lang.T("match says nothing of the path or the gRPC service"))
 	}
-}
-
-func (r *reader) issuer(d *Deployment, n *node) {
-	o := r.Object(n, "issuer")
-	if o == nil {
-		return
-	}
-	x := Issuer{Pos: r.pos(n)}
-	x.Issuer = o.Text("issuer", true)
-	if k := o.Object("jwks", true); k != nil {
-		var at *node
-		if x.JWKSFile, at = k.File("file", true); at != nil {
-			x.JWKS = r.keySet(x.JWKSFile, at)
-		}
-		k.Done()
-	}
-	x.Audiences = form.Values(o.Texts("audiences", true, false, r.Text))
-	x.HomeClaim = o.Ident("homeClaim", true)
-	x.Homes = r.texts(o.Texts("homes", true, false, r.code(place.Home)))
-	x.Forward = o.Flag("forward")
-	o.Done()
-	for _, y := range d.Issuers {
-		if x.Issuer != "" && x.Issuer == y.Issuer {
-			r.twice(o.Node.Get("issuer"), lang.T("issuer %q", x.Issuer), y.Pos)
-			return
-		}
-	}
-	d.Issuers = append(d.Issuers, x)
-}
-
-// keySet reads the public keys of an issuer; nil when there is no such file, with
-// which no token verifies.
-func (r *reader) keySet(name string, at *node) []byte {
-	if _, err := fs.Stat(r.p.fsys, name); errors.Is(err, fs.ErrNotExist) {
-		r.Warn(at, codes.NoKeys, lang.T("put the issuer's public keys (RFC 7517) there"), lang.T("%s does not exist: no token of this issuer will verify", name))
-		return nil
-	}
-	src, ok := r.p.slurp(r.p.fsys, name, name, r.pos(at))
-	if !ok {
-		return nil
-	}
-	var set struct {
-		Keys []map[string]json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(src, &set); err != nil || set.Keys == nil {
-		r.Fail(at, codes.BadKeys, lang.T(`write {"keys": [...]} as in RFC 7517`), lang.T("%s is no key set: it should be a JSON object with a list of keys", name))
-		return nil
-	}
-	for i, k := range set.Keys {
-		var kind string
-		if json.Unmarshal(k["kty"], &kind) != nil || kind == "" {
-			r.Fail(at, codes.BadKeys, lang.T("give each key its kty, as in RFC 7517"), lang.T("key %d of %s has no kty", i+1, name))
-			return nil
-		}
-		for _, secret := range []string{"d", "k", "p", "q", "dp", "dq", "qi", "oth", "priv"} {
-			if _, found := k[secret]; found || kind == "oct" {
-				r.Fail(at, codes.PrivateKey, lang.T("keep public members only; a secret that stood in a file is to be replaced"),
-					lang.T("key %d of %s is a secret: who reads the policy could make tokens of any home", i+1, name))
-				return nil
-			}
-		}
-	}
-	r.p.set.Files[name] = src
-	return src
 }

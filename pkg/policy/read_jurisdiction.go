@@ -41,6 +41,10 @@ func (r *reader) jurisdiction(root *object) {
 		v.Done()
 	}
 	r.rules(j, spec)
+	if v := spec.Object("pins", false); v != nil {
+		j.PinEpoch = uint64(v.Number("epoch", 999_999_999))
+		v.Done()
+	}
 	ids := map[string]Pos{}
 	for _, n := range spec.Items("transfers", false, true) {
 		if t := r.transfer(n); t != nil {

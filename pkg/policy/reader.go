@@ -6,6 +6,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/codes"
+	"github.com/domicile-dev/domicile/pkg/policy/internal/example"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/form"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/place"
 	"github.com/domicile-dev/domicile/pkg/policy/internal/yamlpos"
@@ -42,7 +43,7 @@ func newReader(p *parser, doc document) *reader {
 			x.Severity = Warning
 		}
 		p.add(x)
-	}, Example: func(in, field string) string { return example(doc, in, field) }}
+	}, Example: func(in, field string) string { return example.Of(doc.kind, doc.root, in, field) }}
 	return r
 }
 

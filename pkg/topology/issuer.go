@@ -161,5 +161,11 @@ func (i Issuer) EnvoySources() []TokenSource {
 // FirstContacts tells whether there are users whose home no token names, so that an
 // agent has to find it.
 func (t *Topology) FirstContacts() bool {
-	return t.Pins != nil && slices.ContainsFunc(t.Issuers, func(i Issuer) bool { return i.HomeClaim == "" || !i.InEnvoy() })
+	return t.Pins != nil && slices.ContainsFunc(t.Issuers, Issuer.AsksAgent)
+}
+
+// AsksAgent tells whether Envoy alone cannot tell the home of each user of this
+// issuer: some tokens name none, or only the agent can read them.
+func (i Issuer) AsksAgent() bool {
+	return i.HomeClaim == "" || i.CountryClaim != "" || !i.InEnvoy() || slices.ContainsFunc(i.Sources, func(s TokenSource) bool { return s.JSON != "" })
 }

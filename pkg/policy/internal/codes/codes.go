@@ -50,14 +50,22 @@ const (
 	NoDeployment    = "DP2005" // no deployment
 	GroupTwice      = "DP2006" // one group defined twice
 	NotCarriedOut   = "DP2007" // a setting that this version does not carry out
+	NobodyAsks      = "DP2008" // pins or geoip that no user needs
+	FirstContact    = "DP2009" // users whose home nothing can find
 	ReviewAfterEnd  = "DP3001" // a review after the end
 	RoleUnheld      = "DP3002" // a role that no signer holds
 	NoSigners       = "DP3003" // approvals without signers
 	WaiverTerm      = "DP3004" // a waiver for too long
+	TokenInURL      = "DP3005" // tokens in query strings
 	NoKeys          = "DP4001" // the key set of an issuer is missing
 	BadKeys         = "DP4002" // the key set of an issuer cannot be used
 	PrivateKey      = "DP4003" // a secret in the place of a public key
 	SignerKey       = "DP4004" // a signer's key that cannot be used
+	SecretHere      = "DP4005" // a secret in the policy directory
+	NoPinKeys       = "DP4006" // the pin keys of a region are missing
+	PinKey          = "DP4007" // a pin key that cannot be used
+	URL             = "DP4008" // a bad URL
+	UnknownService  = "DP4009" // a service that no region has
 	Expectation     = "DP5002" // a test case that asks or expects nothing, or two things
 	DenyReason      = "DP5003" // an unknown deny reason
 	Internal        = "DP9001" // a bug of Domicile
@@ -109,14 +117,22 @@ var infos = []Info{
 	{NoDeployment, lang.T("no deployment"), lang.T("A policy directory needs deployment.yaml: it says which regions, classes and issuers there are.")},
 	{GroupTwice, lang.T("one group defined twice"), lang.T("A group has one list of members. One that equals the shipped one is accepted; define others under names of their own.")},
 	{NotCarriedOut, lang.T("a setting that this version does not carry out"), lang.T("The setting is read and checked, and nothing happens because of it. Whoever relies on it would be wrong, so each of them is named. Warning only: it changes no decision.")},
+	{NobodyAsks, lang.T("pins or geoip that no user needs"), lang.T("Pins are for users whose home no token names, or whose tokens Envoy cannot read; addresses are looked at for them alone. Where every token of every issuer names its home, neither has anything to do. Warning only.")},
+	{FirstContact, lang.T("users whose home nothing can find"), lang.T("A token that Envoy cannot read, or that names no home, is taken to the agent at the first contact. The agent needs a source of homes (homeClaim, countryClaim, or a directory), and pins, which carry what it found from then on: without them each request would ask again. GeoIP is no source: it only proposes.")},
 	{ReviewAfterEnd, lang.T("a review after the end"), lang.T("The transfer ends (until) before it is to be reviewed (reviewBy): the review would come too late. Warning only.")},
 	{RoleUnheld, lang.T("a role that no signer holds"), lang.T("approvals names the roles that must sign an action, each by a signer of its own. Where nobody holds a role, or one person holds them all, the action could never be approved.")},
 	{NoSigners, lang.T("approvals without signers"), lang.T("approvals binds only where signers are listed: without their public keys no signature can be checked. Warning only: every change is applied as if approvals were not there.")},
 	{WaiverTerm, lang.T("a waiver for too long"), lang.T("A waiver excuses a finding for at most 90 days. Whatever takes longer is no exception but a choice: mend the policy, or renew the waiver with a new approval.")},
+	{TokenInURL, lang.T("tokens in query strings"), lang.T("A query string is written down by proxies, load balancers and browsers on its way. Domicile keeps it out of its own logs and strips the token at the last hop; what others write down it cannot keep. Some IM clients know no other way: keep the lifetime of such tokens short. Warning only.")},
 	{NoKeys, lang.T("the key set of an issuer is missing"), lang.T("The file that jwks.file names does not exist, so no token of this issuer verifies: all of its users are refused. Warning only: the demo and other overlays bring keys of their own.")},
-	{BadKeys, lang.T("the key set of an issuer cannot be used"), lang.T("jwks.file must hold a JSON object with a list of keys as in RFC 7517.")},
+	{BadKeys, lang.T("the key set of an issuer cannot be used"), lang.T("A key set, in a file or inline, is a JSON object with a list of keys as in RFC 7517.")},
 	{PrivateKey, lang.T("a secret in the place of a public key"), lang.T("A key set, or the key of a signer, is or holds a private or symmetric key. It would become part of the bundle that every region reads, and whoever reads it could make tokens of any home, or sign in the signer's name. Replace the key: it has been written down.")},
 	{SignerKey, lang.T("a signer's key that cannot be used"), lang.T("The key of a signer is the base64 of a public key in DER (SubjectPublicKeyInfo), Ed25519 or ECDSA on P-256. Other kinds, PEM, and bare key bytes are refused, so that every version checks a signature alike.")},
+	{SecretHere, lang.T("a secret in the policy directory"), lang.T("The policy directory goes to git, to reviewers and into bundles that every region reads. Symmetric keys, passwords and client secrets are named by the absolute path of a file on the machines that need it, and nowhere else: whoever holds a symmetric key can make tokens of any home of its issuer.")},
+	{NoPinKeys, lang.T("the pin keys of a region are missing"), lang.T("Pins are issued, and the region has no public keys for them, so that nothing its agents issue verifies: its users are looked up at each connection. Warning only: the demo and other overlays bring keys of their own.")},
+	{PinKey, lang.T("a pin key that cannot be used"), lang.T("Pins are signed with Ed25519 or ECDSA on P-256. Each public key has a kid that no other region uses, so that a pin is verified by the key of the region that issued it.")},
+	{URL, lang.T("a bad URL"), lang.T("Keys, introspection and directories are reached by absolute https URLs without user, password and fragment. Plain http is accepted for introspection and directories on the machine itself only.")},
+	{UnknownService, lang.T("a service that no region has"), lang.T("A stream, or whoami of an issuer, names a service by the name that the backends of the regions have. None has this one.")},
 	{Expectation, lang.T("a test case that asks or expects nothing, or two things"), lang.T("A case asks one question and expects its answer: entry asks where a request is served (expect allow: a region, or deny: a reason), edge and field whether an edge may hold a field (expect cache: a duration, or none), to and for which transfer covers a crossing (expect transfer: an id, or deny: a reason).")},
 	{DenyReason, lang.T("an unknown deny reason"), lang.T("Deny reasons are a closed set; the same words stand in responses, metrics and the audit log.")},
 	{Internal, lang.T("a bug of Domicile"), lang.T("Reading ended in a bug. Nothing was applied. Please report it together with the file.")},
