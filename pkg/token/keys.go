@@ -1,0 +1,158 @@
+package token
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/lestrrat-go/jwx/v3/jwa"
+	"github.com/lestrrat-go/jwx/v3/jwk"
+	"github.com/lestrrat-go/jwx/v3/jws"
+)
+
+// Bounds of a key set.
+const (
+	// MaxKeySet is the largest document that is read, in bytes.
+	MaxKeySet = 1 << 20
+	// MaxKeys bounds the keys of a set: a token without kid is tried with each.
+	MaxKeys = 64
+
+	minRSA    = 2048 / 8 // bytes (RFC 7518, 3.3)
+	minSecret = 256 / 8  // bytes (RFC 7518, 3.2)
+)
+
+// Keys is a set of keys that verify. The zero value verifies nothing.
+type Keys struct{ list []key }
+
+type key struct {
+	kid  string
+	raw  any // *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey, []byte
+	algs []jwa.SignatureAlgorithm
+}
+
+// ParseKeys reads a set of public keys (RFC 7517), or a single one. A private or a
+// symmetric key in it is an error: it does not belong where others read it. Keys of
+// another use or of a kind that is not known here are left out; none at all is an
+// error.
+func ParseKeys(data []byte) (*Keys, error) { return parse(data, false) }
+
+// ParseSecret reads a set of symmetric keys (kty "oct") of at least 32 bytes each.
+func ParseSecret(data []byte) (*Keys, error) { return parse(data, true) }
+
+func parse(data []byte, symmetric bool) (*Keys, error) {
+	if len(data) > MaxKeySet {
+		return nil, fmt.Errorf("read key set: larger than %d bytes", MaxKeySet)
+	}
+	set, err := jwk.Parse(data)
+	if err != nil {
+		return nil, errors.New("read key set: not a JSON Web Key Set") // the cause may quote it
+	}
+	if set.Len() > MaxKeys {
+		return nil, fmt.Errorf("read key set: more than %d keys", MaxKeys)
+	}
+	out := &Keys{}
+	for i := range set.Len() {
+		k, _ := set.Key(i)
+		if use, ok := k.KeyUsage(); ok && use != "sig" {
+			continue
+		}
+		kid, _ := k.KeyID()
+		secret, err := jwk.IsPrivateKey(k)
+		isOct := k.KeyType() == jwa.OctetSeq()
+		switch {
+		case !symmetric && isOct:
+			return nil, fmt.Errorf("read key set: key %q is symmetric", kid)
+		case !symmetric && (err != nil || secret):
+			return nil, fmt.Errorf("read key set: key %q is private", kid)
+		case symmetric && !isOct:
+			return nil, fmt.Errorf("read key set: key %q is not symmetric", kid)
+		}
+		one, ok, err := keyOf(k)
+		if err != nil {
+			return nil, fmt.Errorf("read key set: key %q: %w", kid, err)
+		}
+		if ok {
+			out.list = append(out.list, one)
+		}
+	}
+	if len(out.list) == 0 {
+		return nil, errors.New("read key set: no key in it")
+	}
+	return out, nil
+}
+
+// keyOf says which algorithms a key verifies; none for a kind that is not known.
+func keyOf(k jwk.Key) (key, bool, error) {
+	var raw any
+	if err := jwk.Export(k, &raw); err != nil {
+		return key{}, false, errors.New("it cannot be used")
+	}
+	out := key{raw: raw}
+	out.kid, _ = k.KeyID()
+	switch r := raw.(type) {
+	case *rsa.PublicKey:
+		if r.Size() < minRSA {
+			return key{}, false, fmt.Errorf("RSA of fewer than %d bits", minRSA*8)
+		}
+		out.algs = []jwa.SignatureAlgorithm{jwa.RS256(), jwa.RS384(), jwa.RS512(), jwa.PS256(), jwa.PS384(), jwa.PS512()}
+	case *ecdsa.PublicKey:
+		switch r.Curve.Params().BitSize {
+		case 256:
+			out.algs = []jwa.SignatureAlgorithm{jwa.ES256()}
+		case 384:
+			out.algs = []jwa.SignatureAlgorithm{jwa.ES384()}
+		case 521:
+			out.algs = []jwa.SignatureAlgorithm{jwa.ES512()}
+		}
+	case ed25519.PublicKey:
+		out.algs = []jwa.SignatureAlgorithm{jwa.EdDSA()}
+	case []byte:
+		if len(r) < minSecret {
+			return key{}, false, fmt.Errorf("a secret of fewer than %d bytes", minSecret)
+		}
+		out.algs = []jwa.SignatureAlgorithm{jwa.HS256(), jwa.HS384(), jwa.HS512()}
+	}
+	if alg, ok := k.Algorithm(); ok {
+		out.algs = slices.DeleteFunc(out.algs, func(a jwa.SignatureAlgorithm) bool { return a.String() != alg.String() })
+	}
+	return out, len(out.algs) > 0, nil
+}
+
+// Verify checks the signature and returns the claims, of which nothing has been
+// judged yet. The error is ErrForm or ErrSignature.
+func (k *Keys) Verify(s string) (Claims, error) {
+	h, claims, err := split(s)
+	if err != nil {
+		return nil, err
+	}
+	if k == nil {
+		return nil, ErrSignature
+	}
+	for _, one := range k.list {
+		if h.kid != "" && one.kid != "" && h.kid != one.kid {
+			continue
+		}
+		for _, alg := range one.algs {
+			if alg.String() != h.alg {
+				continue
+			}
+			if _, err := jws.Verify([]byte(s), jws.WithKey(alg, one.raw), jws.WithCompact()); err == nil {
+				return claims, nil
+			}
+		}
+	}
+	return nil, ErrSignature
+}
+
+// Has tells whether a public key stands in the set under that kid.
+func (k *Keys) Has(kid string, public crypto.PublicKey) bool {
+	if k == nil || kid == "" {
+		return false
+	}
+	p, ok := public.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && slices.ContainsFunc(k.list, func(one key) bool { return one.kid == kid && p.Equal(one.raw) })
+}
