@@ -1,0 +1,361 @@
+package leakcheck
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"cel.dev/expr"
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/domicile-dev/domicile/pkg/residency"
+	"github.com/domicile-dev/domicile/pkg/topology"
+)
+
+// The world of these tests has, beside the issuers of the other one, one whose
+// tokens name no home, one that signs with a secret in Frankfurt, and one whose
+// tokens only a server reads; and every region signs pins.
+const (
+	idHomeless = "https://dir.example.com"
+	idSecret   = "https://secret.example.com"
+	idOpaque   = "https://opaque.example.com"
+	secretFile = "/etc/domicile/keys/im.json"
+)
+
+func pinKeys(region string) string { return `{"keys":[{"kty":"OKP","kid":"` + region + `"}]}` }
+
+func identityTopology() *topology.Topology {
+	top := worldTopology()
+	top.Pins = &topology.Pins{TTL: 10 * time.Minute, Cookie: "domicile-pin", Header: "domicile-pin"}
+	for i := range top.Regions {
+		top.Regions[i].PinKeys = pinKeys(top.Regions[i].Name)
+	}
+	top.Issuers[0].Audiences = []string{"im", "web"}
+	top.Issuers[0].MaxLifetime, top.Issuers[0].Skew = 24*time.Hour, 30*time.Second
+	top.Issuers[0].Sources = []topology.TokenSource{
+		{Header: "Authorization", Prefix: "Bearer "}, {Cookie: "session"}, {Query: "access_token"}, {Subprotocol: "bearer."}, {Query: "v", JSON: "token"},
+	}
+	top.Issuers = append(top.Issuers,
+		topology.Issuer{Issuer: idHomeless, JWKS: keys, UserClaim: "uid", Sources: []topology.TokenSource{{Header: "authorization", Prefix: "Bearer "}, {Query: "t"}}},
+		topology.Issuer{Issuer: idSecret, HomeClaim: "home", Secret: &topology.Secret{File: secretFile, Regions: []string{eu}}},
+		topology.Issuer{Issuer: idOpaque, Whoami: &topology.Whoami{Service: "message", Path: "/whoami", Member: "user"}},
+	)
+	return top
+}
+
+func identitySpec() residency.Spec {
+	s := worldSpec()
+	s.Issuers = append(s.Issuers, residency.Issuer{Issuer: idHomeless, Homes: []string{"SA", "TR", "DE"}},
+		residency.Issuer{Issuer: idSecret, Homes: []string{"DE"}}, residency.Issuer{Issuer: idOpaque, Homes: []string{"SA", "DE"}})
+	s.Epochs = map[string]uint64{"SA": 2}
+	return s
+}
+
+// identity is the good configuration with identities, with hooks like those of a
+// plan. Every hook may be nil.
+type identity struct {
+	jwt   func(table string, j *jwtauthnv3.JwtAuthentication)
+	pin   func(table, home string, p *pinned)
+	tree  func(table string, t *unhomed)
+	inner func(lists map[string][]*routev3.Route)
+	hcm   func(name string, m *hcmv3.HttpConnectionManager)
+	vh    func(table string, vh *routev3.VirtualHost)
+	conf  func(c *Config)
+	top   func(t *topology.Topology)
+}
+
+// pinned is the branch of one pin's home.
+type pinned struct {
+	epoch   string
+	issuers []string
+	bound   *xdsmatcherv3.Matcher_MatcherList_Predicate
+	routes  []*routev3.Route
+	then    *xdsmatcherv3.Matcher_OnMatch // in place of all of that
+}
+
+// unhomed is what a request without a verified home of the table comes to.
+type unhomed struct {
+	first []branch // before the pins
+	pins  *xdsmatcherv3.Matcher
+}
+
+func text(s string) *expr.Expr {
+	return &expr.Expr{ExprKind: &expr.Expr_ConstExpr{ConstExpr: &expr.Constant{ConstantKind: &expr.Constant_StringValue{StringValue: s}}}}
+}
+
+func headerOf(name string) *expr.Expr {
+	request := &expr.Expr{ExprKind: &expr.Expr_IdentExpr{IdentExpr: &expr.Expr_Ident{Name: "request"}}}
+	headers := &expr.Expr{ExprKind: &expr.Expr_SelectExpr{SelectExpr: &expr.Expr_Select{Operand: request, Field: "headers"}}}
+	return &expr.Expr{ExprKind: &expr.Expr_CallExpr{CallExpr: &expr.Expr_Call{Function: "_[_]", Args: []*expr.Expr{headers, text(name)}}}}
+}
+
+// relates is a predicate on two headers.
+func relates(header, function, other string) *xdsmatcherv3.Matcher_MatcherList_Predicate {
+	e := &expr.Expr{ExprKind: &expr.Expr_CallExpr{CallExpr: &expr.Expr_Call{Target: headerOf(header), Function: function, Args: []*expr.Expr{headerOf(other)}}}}
+	return celIs(&xdstypev3.CelExpression{CelExprParsed: &expr.ParsedExpr{Expr: e}})
+}
+
+func celIs(e *xdstypev3.CelExpression) *xdsmatcherv3.Matcher_MatcherList_Predicate {
+	return &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
+		SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+			Input:   xdsTyped(&xdsmatcherv3.HttpAttributesCelMatchInput{}),
+			Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_CustomMatch{CustomMatch: xdsTyped(&xdsmatcherv3.CelMatcher{ExprMatch: e})},
+		},
+	}}
+}
+
+func (p identity) pins(table string) map[string]*xdsmatcherv3.Matcher_OnMatch {
+	homes := map[string]*xdsmatcherv3.Matcher_OnMatch{}
+	for home, routes := range (plan{}).routes(table) {
+		b := &pinned{epoch: "0", issuers: []string{idHomeless, idOpaque}, routes: routes, bound: relates("authorization", "endsWith", "x-domicile-pin-credential")}
+		if home == "SA" {
+			b.epoch = "2"
+		}
+		if home == "TR" {
+			b.issuers = b.issuers[:1]
+		}
+		if p.pin != nil {
+			p.pin(table, home, b)
+		}
+		if homes[home] = b.then; b.then != nil {
+			continue
+		}
+		issuers := map[string]*xdsmatcherv3.Matcher_OnMatch{}
+		for _, i := range b.issuers {
+			issuers[i] = inner(first([]branch{{b.bound, act(&routev3.RouteList{Routes: b.routes})}}, act(deny(prefix("/")))))
+		}
+		homes[home] = inner(exactMap("x-domicile-pin-epoch", map[string]*xdsmatcherv3.Matcher_OnMatch{b.epoch: inner(exactMap("x-domicile-pin-issuer", issuers))}))
+	}
+	return homes
+}
+
+// unhomed hangs the pins and the resolver behind the home map.
+func (p identity) unhomed(table string, vh *routev3.VirtualHost) {
+	t := &unhomed{first: []branch{{when("x-domicile-home", ".+"), act(deny(prefix("/")))}}, pins: exactMap("x-domicile-pin-home", p.pins(table))}
+	if table == "gateway" {
+		t.pins.OnNoMatch = act(to(prefix("/"), "resolve"))
+	}
+	if p.tree != nil {
+		p.tree(table, t)
+	}
+	homes := vh.Matcher.OnNoMatch.GetMatcher()
+	homes.OnNoMatch = inner(first(t.first, inner(t.pins)))
+	if len(t.first) == 0 {
+		homes.OnNoMatch = inner(t.pins)
+	}
+	if p.vh != nil {
+		p.vh(table, vh)
+	}
+}
+
+func pinProvider(region string) *jwtauthnv3.JwtProvider {
+	p := provider(topology.PinIssuer(region))
+	p.Audiences, p.MaxLifetime = []string{region}, durationpb.New(10*time.Minute)
+	p.GetLocalJwks().Specifier = &corev3.DataSource_InlineString{InlineString: pinKeys(region)}
+	p.FromHeaders, p.FromCookies = []*jwtauthnv3.JwtHeader{{Name: "domicile-pin"}}, []string{"domicile-pin"}
+	p.ClaimToHeaders = nil
+	for _, c := range [][2]string{{"home", "home"}, {"user", "sub"}, {"epoch", "epoch"}, {"issuer", "idp"}, {"credential", "cred"}} {
+		p.ClaimToHeaders = append(p.ClaimToHeaders, &jwtauthnv3.JwtClaimToHeader{HeaderName: "x-domicile-pin-" + c[0], ClaimName: c[1]})
+	}
+	return p
+}
+
+func allOf(list ...*jwtauthnv3.JwtRequirement) *jwtauthnv3.JwtRequirement {
+	return &jwtauthnv3.JwtRequirement{RequiresType: &jwtauthnv3.JwtRequirement_RequiresAll{
+		RequiresAll: &jwtauthnv3.JwtRequirementAndList{Requirements: list},
+	}}
+}
+
+func missing() *jwtauthnv3.JwtRequirement {
+	return &jwtauthnv3.JwtRequirement{RequiresType: &jwtauthnv3.JwtRequirement_AllowMissing{AllowMissing: &emptypb.Empty{}}}
+}
+
+func missingOrFailed() *jwtauthnv3.JwtRequirement {
+	return &jwtauthnv3.JwtRequirement{RequiresType: &jwtauthnv3.JwtRequirement_AllowMissingOrFailed{AllowMissingOrFailed: &emptypb.Empty{}}}
+}
+
+func (p identity) tokenFilter(table string) *jwtauthnv3.JwtAuthentication {
+	all, homeless, secret := provider(idAll), provider(idHomeless), provider(idSecret)
+	all.Audiences, all.ClockSkewSeconds = []string{"im"}, 30
+	all.FromHeaders = append(all.FromHeaders, &jwtauthnv3.JwtHeader{Name: "Sec-WebSocket-Protocol", ValuePrefix: "bearer."})
+	all.FromCookies, all.FromParams = []string{"session"}, []string{"access_token"}
+	homeless.ClaimToHeaders = homeless.ClaimToHeaders[1:]
+	homeless.ClaimToHeaders[1].ClaimName = "uid"
+	secret.GetLocalJwks().Specifier = &corev3.DataSource_Filename{Filename: secretFile}
+	j := &jwtauthnv3.JwtAuthentication{Providers: map[string]*jwtauthnv3.JwtProvider{
+		"all": all, "de": provider(idDE), "homeless": homeless, "secret": secret, eu: pinProvider(eu),
+	}}
+	pins := []*jwtauthnv3.JwtRequirement{named1(eu)}
+	if table == "peer" {
+		for _, r := range []string{me, tr} {
+			j.Providers[r], pins = pinProvider(r), append(pins, named1(r))
+		}
+	}
+	j.Rules = []*jwtauthnv3.RequirementRule{{Match: prefix("/"), RequirementType: &jwtauthnv3.RequirementRule_Requires{Requires: allOf(
+		anyOf(named1("all"), named1("de"), named1("homeless"), named1("secret"), missing()), anyOf(append(pins, missingOrFailed())...),
+	)}}}
+	if p.jwt != nil {
+		p.jwt(table, j)
+	}
+	return j
+}
+
+func fence(cluster string, types ...string) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{Name: "fence", ConfigType: &hcmv3.HttpFilter_ConfigDiscovery{ConfigDiscovery: &corev3.ExtensionConfigSource{
+		ConfigSource: &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{
+			ApiType: corev3.ApiConfigSource_DELTA_GRPC,
+			GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster},
+			}}},
+		}}},
+		DefaultConfig: pack(&httprbacv3.RBAC{Rules: &rbacv3.RBAC{Action: rbacv3.RBAC_ALLOW}}),
+		TypeUrls:      types,
+	}}}
+}
+
+// resolver is the listener where the agent says whose data it is.
+func (p identity) resolver(c *Config) {
+	m := plan{}.manager("resolve")
+	m.EarlyHeaderMutationExtensions = nil
+	m.HttpFilters = []*hcmv3.HttpFilter{httpFilter("authz", &extauthzv3.ExtAuthz{
+		ClearRouteCache: true,
+		Services: &extauthzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: "agent"},
+		}}},
+	}), httpFilter("router", &routerv3.Router{})}
+	if p.hcm != nil {
+		p.hcm("resolve", m)
+	}
+	l := tcpListener("resolve", "")
+	l.FilterChains[0].Filters[0] = networkFilter(m)
+	c.Listeners = append(c.Listeners, l)
+	c.Clusters = append(c.Clusters, internalCluster("resolve"))
+	lists := map[string][]*routev3.Route{
+		"SA": classes("peer@me-riyadh", "live/SA", "peer@me-riyadh", "", ""),
+		"TR": classes("message@tr>eu", "live/TR", "message@tr>eu", "", ""),
+		"DE": classes("message@eu", "live/DE", "message@eu", "guard", ""),
+	}
+	for _, list := range lists {
+		for _, r := range list {
+			delete(r.TypedPerFilterConfig, "authz")
+		}
+	}
+	if p.inner != nil {
+		p.inner(lists)
+	}
+	homes := map[string]*xdsmatcherv3.Matcher_OnMatch{}
+	for home, list := range lists {
+		issuers := map[string]*xdsmatcherv3.Matcher_OnMatch{idHomeless: act(&routev3.RouteList{Routes: list})}
+		if home != "TR" {
+			issuers[idOpaque] = issuers[idHomeless]
+		}
+		homes[home] = inner(exactMap("x-domicile-issuer", issuers))
+	}
+	vh := &routev3.VirtualHost{Name: "v", Domains: []string{"*"}, Matcher: exactMap("x-domicile-home", homes)}
+	if p.vh != nil {
+		p.vh("resolve", vh)
+	}
+	c.Routes = append(c.Routes, &routev3.RouteConfiguration{Name: "resolve", VirtualHosts: []*routev3.VirtualHost{vh}})
+}
+
+func (p identity) build() Config {
+	out := plan{
+		vh: p.unhomed,
+		hcm: func(name string, m *hcmv3.HttpConnectionManager) {
+			if name == "peer" {
+				m.HttpFilters[0].Name = "jwt.peer"
+			}
+			m.HttpFilters = slices.Insert(m.HttpFilters, 1, fence("domicile_agent", refusalType))
+			if p.hcm != nil {
+				p.hcm(name, m)
+			}
+		},
+		open: func(table string, list []branch) []branch {
+			if table != "peer" {
+				return list
+			}
+			// The token filter of the peer has another name.
+			list[1].then = act(peerOpen(to(prefix("/"), "message@eu")))
+			list[2].then = inner(first([]branch{{both(toHost("de"), when("x-domicile-entry", `spiffe://d\.test/(?:eu-frankfurt|tr-istanbul)/.*`)), act(peerOpen(to(prefix("/"), "message@eu")))}}, act(deny(prefix("/")))))
+			return list
+		},
+		config: func(c *Config) {
+			c.Extensions = nil
+			c.Extensions = append(c.Extensions, typed("jwt", p.tokenFilter("gateway")), typed("jwt.peer", p.tokenFilter("peer")))
+			addGuard(c, false)
+			p.resolver(c)
+			agent := clusterNamed(c, "agent")
+			c.Clusters = append(c.Clusters, cluster("domicile_agent"))
+			clusterNamed(c, "domicile_agent").LoadAssignment = agent.LoadAssignment
+			if p.conf != nil {
+				p.conf(c)
+			}
+		},
+	}
+	return out.build()
+}
+
+func peerOpen(r *routev3.Route) *routev3.Route {
+	r.TypedPerFilterConfig["jwt.peer"] = tokenless()
+	return r
+}
+
+func checkIdentity(t *testing.T, p identity) []Finding {
+	t.Helper()
+	table, err := residency.New(identitySpec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := identityTopology()
+	if p.top != nil {
+		p.top(top)
+	}
+	warm.Check(identity{}.build(), table, top, eu)
+	return agreed(t, p.build(), table, top)
+}
+
+func TestGoodIdentitiesAreProved(t *testing.T) {
+	for _, f := range checkIdentity(t, identity{}) {
+		t.Error(f)
+	}
+	// Every text of the one condition that binds a pin to its token.
+	checked := relates("authorization", "endsWith", "x-domicile-pin-credential").GetSinglePredicate().GetCustomMatch()
+	var m xdsmatcherv3.CelMatcher
+	if err := checked.GetTypedConfig().UnmarshalTo(&m); err != nil {
+		t.Fatal(err)
+	}
+	for name, e := range map[string]*xdstypev3.CelExpression{
+		"checked": {CelExprChecked: &expr.CheckedExpr{Expr: m.GetExprMatch().GetCelExprParsed().GetExpr()}},
+		"text":    {CelExprString: `request.headers['authorization'].endsWith(request.headers['x-domicile-pin-credential'])`},
+	} {
+		for _, f := range checkIdentity(t, identity{pin: func(_, _ string, p *pinned) { p.bound = celIs(e) }}) {
+			t.Errorf("%s: %s", name, f)
+		}
+	}
+	// Pins in places of the operator's own, and with fewer homes than there are.
+	named := identity{
+		top: func(top *topology.Topology) { top.Pins.Header, top.Pins.Cookie = "X-Pin", "p" },
+		jwt: func(_ string, j *jwtauthnv3.JwtAuthentication) {
+			for _, name := range slices.Sorted(maps.Keys(j.Providers)) {
+				if p := j.Providers[name]; len(p.GetFromCookies()) > 0 && p.GetFromCookies()[0] == "domicile-pin" {
+					p.FromHeaders[0].Name, p.FromCookies[0] = "x-pin", "p"
+				}
+			}
+		},
+	}
+	for _, f := range checkIdentity(t, named) {
+		t.Error(f)
+	}
+}
