@@ -14,7 +14,7 @@ type connection struct {
 }
 
 // everywhere opens an XMPP and an MQTT connection at every entry for one home.
-func everywhere(t testing.TB, l *lab, s servers, home string) []connection {
+func everywhere(t testing.TB, l *lab, s fleet[*ejabberd], home string) []connection {
 	t.Helper()
 	var out []connection
 	for i, entry := range regions {
@@ -69,7 +69,7 @@ func TestT36_ForbiddingAHomeClosesItsConnectionsOnly(t *testing.T) {
 		}
 		c.alive(t)
 	}
-	before := s.seen(t)
+	before := s.settled(t)
 	for _, entry := range regions {
 		_, err := l.dialXMPP(entry, hostOf["tr-istanbul"])
 		isRefused(t, err, 403, "no-home")
@@ -83,12 +83,12 @@ func TestT36_ForbiddingAHomeClosesItsConnectionsOnly(t *testing.T) {
 // T14, T40: with SA's server down, SA's users are refused for as long as it
 // takes, and no other server sees any of it. When it is back, so are they.
 func TestT40_AHomeWhoseServerIsDownIsServedByNobodyElse(t *testing.T) {
-	s := startServers(t)
+	s := startFleet(t, startEjabberd)
 	t.Cleanup(s.stop)
 	l := start(t, s.backends())
 	down := everywhere(t, l, s, "me-riyadh")
 	others := append(everywhere(t, l, s, "tr-istanbul"), everywhere(t, l, s, "eu-frankfurt")...)
-	before := s.seen(t)
+	before := s.settled(t)
 	s["me-riyadh"].stop()
 	delete(s, "me-riyadh")
 	closedWithin(t, down, time.Now(), 3*time.Second)

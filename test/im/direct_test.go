@@ -23,7 +23,7 @@ func TestTheServersThemselvesSpeakXMPPAndMQTTInsideTLS(t *testing.T) {
 	s := shared(t)
 	e := s["me-riyadh"]
 	a, b := e.register(t, "d-amal"), e.register(t, "d-badr")
-	before := s.seen(t)
+	before := s.settled(t)
 	alice := login(t, overTCP(inTLS(t, e.xmpps.addr(), e.domain)), a)
 	bob := login(t, overTCP(inTLS(t, e.xmpps.addr(), e.domain)), b)
 	friends(t, alice, bob)

@@ -98,10 +98,13 @@ func startEjabberd(t testing.TB, domain string) *ejabberd {
 	return e
 }
 
-func (e *ejabberd) relays() []*relay { return []*relay{e.web, e.xmpps, e.mqtts} }
+// serves maps the services of testdata/policies to where they are served.
+func (e *ejabberd) serves() map[string]string {
+	return map[string]string{"xmpp": e.web.addr(), "mqtt": e.web.addr()}
+}
 
 func (e *ejabberd) stop() {
-	for _, r := range e.relays() {
+	for _, r := range []*relay{e.web, e.xmpps, e.mqtts} {
 		r.stop()
 	}
 	_ = e.cmd.Process.Kill()
@@ -141,19 +144,10 @@ func (e *ejabberd) register(t testing.TB, user string) string {
 	return user + "@" + e.domain
 }
 
-// seen is what reached one region's server.
-type seen struct {
-	connections, bytes, sessions, users int64
-}
-
 // seen asks the server and its relays.
 func (e *ejabberd) seen(t testing.TB) seen {
 	t.Helper()
-	var s seen
-	for _, r := range e.relays() {
-		s.connections += r.connections.Load()
-		s.bytes += r.bytes.Load()
-	}
+	s := passed(e.web, e.xmpps, e.mqtts)
 	var sessions struct {
 		N int64 `json:"num_sessions"`
 	}
@@ -168,67 +162,17 @@ func (e *ejabberd) seen(t testing.TB) seen {
 	return s
 }
 
-// servers are one ejabberd a region.
-type servers map[string]*ejabberd
-
 var (
 	sharedOnce    sync.Once
-	sharedServers servers
+	sharedServers fleet[*ejabberd]
 )
 
 // shared are the servers of all tests that stop none. They start once.
-func shared(t testing.TB) servers {
+func shared(t testing.TB) fleet[*ejabberd] {
 	t.Helper()
-	sharedOnce.Do(func() { sharedServers = startServers(t) })
+	sharedOnce.Do(func() { sharedServers = startFleet(t, startEjabberd) })
 	if sharedServers == nil {
 		absent(t, "ejabberd did not start: see the first test that needed it")
 	}
 	return sharedServers
-}
-
-func startServers(t testing.TB) servers {
-	t.Helper()
-	out := servers{}
-	for _, region := range regions {
-		out[region] = startEjabberd(t, hostOf[region])
-	}
-	return out
-}
-
-func (s servers) stop() {
-	for _, e := range s {
-		e.stop()
-	}
-}
-
-// backends is what `domicile demo --backend` is told.
-func (s servers) backends() map[string]string {
-	out := map[string]string{}
-	for region, e := range s {
-		out[region+"/xmpp"], out[region+"/mqtt"] = e.web.addr(), e.web.addr()
-	}
-	return out
-}
-
-func (s servers) seen(t testing.TB) map[string]seen {
-	t.Helper()
-	out := map[string]seen{}
-	for region, e := range s {
-		out[region] = e.seen(t)
-	}
-	return out
-}
-
-// only fails unless one region's server alone saw anything since before; "" means
-// none did.
-func (s servers) only(t testing.TB, before map[string]seen, region string) {
-	t.Helper()
-	for r, now := range s.seen(t) {
-		switch {
-		case r == region && now.bytes == before[r].bytes:
-			t.Errorf("the server of %s saw nothing", r)
-		case r != region && now != before[r]:
-			t.Errorf("LEAK: the server of %s saw %+v, before it was %+v", r, now, before[r])
-		}
-	}
 }

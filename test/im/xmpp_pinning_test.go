@@ -45,7 +45,7 @@ func TestXMPPStaysAtHome(t *testing.T) {
 	for i, home := range regions {
 		t.Run(home, func(t *testing.T) {
 			a, b := s[home].register(t, "amal"), s[home].register(t, "badr")
-			before := s.seen(t)
+			before := s.settled(t)
 			// Every region's gateway is an entry of one of them.
 			alice, bob := l.xmpp(t, regions[(i+1)%3], a), l.xmpp(t, regions[(i+2)%3], b)
 			friends(t, alice, bob)
@@ -67,7 +67,7 @@ func TestXMPPStaysAtHome(t *testing.T) {
 			alice.hear(t, b, "good day")
 
 			// What is said while one is away waits at home, and is fetched at another entry.
-			bob.link.close()
+			bob.leave(t)
 			alice.await(t, "bob gone", func(e element) bool { return e.XMLName.Local == "presence" && e.attr("type") == "unavailable" })
 			alice.tell(t, b, "are you there?")
 			alice.ping(t)
@@ -80,8 +80,8 @@ func TestXMPPStaysAtHome(t *testing.T) {
 			if n := s[home].seen(t).sessions - before[home].sessions; n != 2 {
 				t.Errorf("the server of %s has %d sessions more, want 2", home, n)
 			}
-			alice.link.close()
-			back.link.close()
+			alice.leave(t)
+			back.leave(t)
 			eventually(t, 5*time.Second, func() error {
 				if n := s[home].seen(t).sessions; n != before[home].sessions {
 					return fmt.Errorf("%d sessions are left", n)

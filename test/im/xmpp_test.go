@@ -62,6 +62,7 @@ type xmppClient struct {
 // document over a connection (RFC 6120).
 type xmppLink interface {
 	open(domain string) string // begins or restarts a stream
+	leave() string             // ends it
 	send(text string) error
 	receive() (element, error)
 	close()
@@ -72,6 +73,8 @@ type framed struct{ *websocket.Conn }
 func (f framed) open(domain string) string {
 	return fmt.Sprintf(`<open xmlns="urn:ietf:params:xml:ns:xmpp-framing" to=%q version="1.0"/>`, domain)
 }
+
+func (f framed) leave() string { return `<close xmlns="urn:ietf:params:xml:ns:xmpp-framing"/>` }
 
 func (f framed) send(text string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -101,6 +104,8 @@ func (s *streamed) open(domain string) string {
 	s.d = nil
 	return fmt.Sprintf(`<?xml version="1.0"?><stream:stream xmlns="jabber:client" xmlns:stream="http://etherx.jabber.org/streams" to=%q version="1.0">`, domain)
 }
+
+func (s *streamed) leave() string { return `</stream:stream>` }
 
 func (s *streamed) send(text string) error {
 	_, err := io.WriteString(s.Conn, text)
@@ -280,6 +285,23 @@ func (c *xmppClient) hear(t testing.TB, from, text string) {
 		b := e.find("body")
 		return e.XMLName.Local == "message" && bare(e.attr("from")) == from && b != nil && b.Text == text
 	})
+}
+
+// leave logs out. A server may keep the session of who just vanishes for minutes.
+func (c *xmppClient) leave(t testing.TB) {
+	t.Helper()
+	c.send(t, c.link.leave())
+	for late := time.After(10 * time.Second); ; {
+		select {
+		case _, ok := <-c.in:
+			if !ok {
+				c.link.close()
+				return
+			}
+		case <-late:
+			t.Fatalf("%s: the server does not end the stream", c.jid)
+		}
+	}
 }
 
 // ping asks the server whether the stream lives.
