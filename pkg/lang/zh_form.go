@@ -151,4 +151,6 @@ var zhForm = map[string]string{
 	"write the code of the country that it is today":                                      "写它如今所属国家的代码",
 	"write the member states":                                                             "列出各成员国",
 	"write the members: %s":                                                               "列出各成员：%s",
+	"write a whole number above zero and one unit: 100ms, 2s":                             "请写大于零的整数加一个单位：100ms、2s",
+	"%s is %q, which is no time of that kind":                                             "%s 的值是 %q，不是这种时长",
 }

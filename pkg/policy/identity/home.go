@@ -56,7 +56,7 @@ func (r *Reader) directory(spec *form.Object) *Directory {
 	d.Cluster = o.Flag("cluster")
 	d.URL = r.url(o, "url", d.Kind == "http", false)
 	d.SecretFile = r.secretFile(o, "directory", "secretFile", false)
-	d.Timeout, d.Positive, d.Negative = o.Duration("timeout", false), o.Duration("positive", false), o.Duration("negative", false)
+	d.Timeout, d.Positive, d.Negative = o.Timeout("timeout"), o.Duration("positive", false), o.Duration("negative", false)
 	o.Done()
 	if r.Recording() {
 		return d

@@ -161,6 +161,7 @@ var patterns = map[shape.Type]string{
 	shape.Name:     `^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`,
 	shape.Ident:    `^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`,
 	shape.Duration: `^[1-9][0-9]{0,8}[smhd]$`,
+	shape.Timeout:  `^[1-9][0-9]{0,8}m?s$`,
 	shape.Date:     `^(19|20|21|22)[0-9]{2}-[0-9]{2}-[0-9]{2}$`,
 	shape.Instant:  `^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`,
 	shape.Host:     `^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`,

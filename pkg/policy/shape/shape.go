@@ -20,6 +20,7 @@ const (
 	Flag     Type = "flag"     // true or false
 	Number   Type = "number"   // a whole number from 0 to Max
 	Duration Type = "duration" // as in 10m
+	Timeout  Type = "timeout"  // as in 100ms or 2s
 	Date     Type = "date"     // year-month-day
 	Instant  Type = "instant"  // RFC 3339
 	Host     Type = "host"     // a host name

@@ -117,6 +117,31 @@ func (o *Object) Duration(field string, required bool) time.Duration {
 	return d
 }
 
+// Timeout reads how long one thing may take: milliseconds or seconds.
+func (o *Object) Timeout(field string) time.Duration {
+	v := o.Get(field)
+	if v == nil {
+		return 0
+	}
+	if o.r.Note(v, shape.Shape{Type: shape.Timeout}) {
+		return time.Second
+	}
+	s, ok := o.r.Text(v, field)
+	if !ok {
+		return 0
+	}
+	number, unit := strings.TrimSuffix(s, "s"), time.Second
+	if short, milli := strings.CutSuffix(s, "ms"); milli {
+		number, unit = short, time.Millisecond
+	}
+	n, whole := wholeNumber(number, 1<<30)
+	if number == s || !whole || n == 0 {
+		o.r.Fail(v, codes.Duration, lang.T("write a whole number above zero and one unit: 100ms, 2s"), lang.T("%s is %q, which is no time of that kind", field, s))
+		return 0
+	}
+	return time.Duration(n) * unit
+}
+
 // Date reads an ISO date; the result is midnight UTC.
 func (o *Object) Date(field string, required bool) time.Time {
 	v := o.Find(field, required)

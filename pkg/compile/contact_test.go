@@ -1,0 +1,127 @@
+package compile_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/domicile-dev/domicile/pkg/compile"
+	"github.com/domicile-dev/domicile/pkg/policy"
+)
+
+// contacts is a policy that says everything about who its users are.
+func contacts(t *testing.T) fstest.MapFS {
+	t.Helper()
+	fsys := fstest.MapFS{}
+	archive(t, fsys, "testdata/valid.txtar")
+	archive(t, fsys, "testdata/identity.txtar")
+	return fsys
+}
+
+// TestContacts: each field arrives where the other packages look for it, defaults and
+// order included. Only the tokens in query strings are worth a warning.
+func TestContacts(t *testing.T) {
+	fsys := contacts(t)
+	set, problems := policy.Parse(fsys, nil)
+	for _, p := range problems {
+		if p.Code != "DP3005" {
+			t.Errorf("%s:%d: %s %s", p.File, p.Line, p.Code, p.Message)
+		}
+	}
+	r, more := compile.Compile(set, time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC))
+	if r == nil || len(more) > 0 {
+		t.Fatalf("%v", more)
+	}
+	got, err := json.MarshalIndent(r.Topology, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	const golden = "testdata/identity.json"
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), string(got)); d != "" {
+		t.Errorf("(-want +got; -update writes it anew):\n%s", d)
+	}
+	if d := cmp.Diff(map[string]uint64{"SA": 2}, r.Table.Spec().Epochs); d != "" {
+		t.Error(d)
+	}
+	if !r.Topology.FirstContacts() {
+		t.Error("no first contacts")
+	}
+	files := slices.Sorted(maps.Keys(set.Files))
+	if d := cmp.Diff([]string{"deployment.yaml", "jurisdictions/de.yaml", "jurisdictions/sa.yaml", "jwks.json", "law/sa.yaml", "pins/eu-frankfurt.json", "pins/me-riyadh.json"}, files); d != "" {
+		t.Errorf("what a bundle holds: %s", d)
+	}
+}
+
+// TestContactsIgnoreOrder: what has no order may be written in any.
+func TestContactsIgnoreOrder(t *testing.T) {
+	digest := func(change func(string) string) string {
+		fsys := contacts(t)
+		src := string(fsys["deployment.yaml"].Data)
+		fsys["deployment.yaml"].Data = []byte(change(src))
+		set, _ := policy.Parse(fsys, nil)
+		r, problems := compile.Compile(set, time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC))
+		if r == nil {
+			t.Fatal(problems)
+		}
+		out, err := json.Marshal(r.Topology)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Table.Digest() + string(out)
+	}
+	swap := func(a, b string) func(string) string {
+		return func(s string) string {
+			if !strings.Contains(s, a) || !strings.Contains(s, b) {
+				t.Fatalf("no %q or %q", a, b)
+			}
+			return strings.NewReplacer(a, b, b, a).Replace(s)
+		}
+	}
+	want := digest(func(s string) string { return s })
+	for name, change := range map[string]func(string) string{
+		"directory's addresses": swap(`"10.1.1.9:6379"`, `"10.1.1.9:6380"`),
+		"streams":               swap(`{name: xmpp, class: message, service: message, port: 5223}`, `{name: mqtt, class: message, service: mqtt, port: 8883}`),
+	} {
+		if digest(change) != want {
+			t.Errorf("the order of %s changes what it means", name)
+		}
+	}
+}
+
+// TestEpochsOnlyWhereSaid: a policy without them has the table that it had.
+func TestEpochsOnlyWhereSaid(t *testing.T) {
+	digest := func(change func(string) string) string {
+		fsys := contacts(t)
+		f := fsys["jurisdictions/sa.yaml"]
+		f.Data = []byte(change(string(f.Data)))
+		set, _ := policy.Parse(fsys, nil)
+		r, problems := compile.Compile(set, time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC))
+		if r == nil {
+			t.Fatal(problems)
+		}
+		return r.Table.Digest()
+	}
+	two := digest(func(s string) string { return s })
+	zero := digest(func(s string) string { return strings.Replace(s, "epoch: 2", "epoch: 0", 1) })
+	none := digest(func(s string) string { return strings.Replace(s, "  pins: {epoch: 2}\n", "", 1) })
+	if zero != none || two == none {
+		t.Errorf("two %s, zero %s, none %s", two, zero, none)
+	}
+}
