@@ -21,6 +21,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/bundle"
 	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/gitsync"
+	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/pkg/store"
 )
 
@@ -49,6 +50,7 @@ type Control interface {
 	Await(ctx context.Context, sequence uint64) control.Spread
 	History(ctx context.Context, limit int) ([]store.Record, error)
 	Bundle(ctx context.Context, digest string) ([]byte, error)
+	Published(ctx context.Context, after string) (release.Published, bool)
 }
 
 // Config is what the handlers work with. Control, Metrics and Log are required.
@@ -100,6 +102,7 @@ func (s *server) handler(g guard) http.Handler {
 		"GET /readyz":             s.readyz,
 		"GET /v1/status":          s.status,
 		"GET /v1/history":         s.history,
+		"GET /v1/bundle":          s.published,
 		"GET /v1/bundle/{digest}": s.bundle,
 		"POST /v1/apply":          s.apply,
 		"POST /v1/rollback":       s.rollback,
@@ -217,6 +220,22 @@ func (s *server) bundle(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("%w: %w", errGone, err)
 	}
 	return nil
+}
+
+// published tells what is in force to those who compile it themselves; with wait, not
+// before it is something else than they know.
+func (s *server) published(w http.ResponseWriter, r *http.Request) error {
+	wait, err := waitOf(r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	defer cancel()
+	p, ok := s.Control.Published(ctx, r.URL.Query().Get("after"))
+	if !ok {
+		return &Problem{Title: "no policy is in force yet", Status: http.StatusServiceUnavailable, Fix: "domicile apply", retryAfter: 1}
+	}
+	return writeJSON(w, p)
 }
 
 func (s *server) apply(w http.ResponseWriter, r *http.Request) error {

@@ -26,24 +26,28 @@ import (
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/policytest"
+	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/pkg/store"
+	"github.com/domicile-dev/domicile/pkg/topology"
 	"github.com/domicile-dev/domicile/pkg/xds"
 )
 
 // plane is a Control that answers what a test put into it and remembers what it
 // was asked.
 type plane struct {
-	status   control.Status
-	ready    bool
-	err      error
-	records  []store.Record
-	archive  []byte
-	changes  []control.Change
-	back     []uint64
-	by       control.By
-	awaited  uint64
-	deadline time.Duration
-	checking time.Duration // how long the newest change may take
+	status    control.Status
+	ready     bool
+	err       error
+	records   []store.Record
+	archive   []byte
+	changes   []control.Change
+	back      []uint64
+	by        control.By
+	awaited   uint64
+	after     string
+	published release.Published
+	deadline  time.Duration
+	checking  time.Duration // how long the newest change may take
 }
 
 func (p *plane) Status() control.Status { return p.status }
@@ -82,6 +86,11 @@ func (p *plane) History(_ context.Context, limit int) ([]store.Record, error) {
 
 func (p *plane) Bundle(context.Context, string) ([]byte, error) { return p.archive, p.err }
 
+func (p *plane) Published(ctx context.Context, after string) (release.Published, bool) {
+	p.deadline, p.after = left(ctx), after
+	return p.published, p.published.Sequence > 0
+}
+
 func admin(p *plane) http.Handler {
 	return Admin(Config{Control: p, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Hosts: []string{"domicile.test"}})
 }
@@ -113,6 +122,29 @@ func problem(t *testing.T, w *httptest.ResponseRecorder) Problem {
 		t.Errorf("status %d: %+v", w.Code, p)
 	}
 	return p
+}
+
+func TestPublished(t *testing.T) {
+	p := &plane{}
+	w := answer(admin(p), request("GET", "/v1/bundle", nil, nil))
+	if got := problem(t, w); got.Status != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" {
+		t.Errorf("before the first policy: %d", w.Code)
+	}
+	p.published = release.Published{Sequence: 7, Bundle: "sha256:b", Table: "sha256:t", Overlay: &topology.Overlay{JWKS: "{}"}}
+	w = answer(admin(p), request("GET", "/v1/bundle?after=sha256:x&wait=20s", nil, nil))
+	var got release.Published
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK || !cmp.Equal(got, p.published) {
+		t.Errorf("%d %s %v", w.Code, w.Body, err)
+	}
+	if p.after != "sha256:x" || p.deadline < 15*time.Second || p.deadline > 20*time.Second {
+		t.Errorf("asked after %q for %v", p.after, p.deadline)
+	}
+	if w = answer(admin(p), request("GET", "/v1/bundle?wait=1h", nil, nil)); p.deadline > waitMost || w.Code != http.StatusOK {
+		t.Errorf("waits for %v", p.deadline)
+	}
+	if w = answer(admin(p), request("GET", "/v1/bundle?wait=soon", nil, nil)); w.Code != http.StatusBadRequest {
+		t.Errorf("wait=soon: %d", w.Code)
+	}
 }
 
 func TestStatusIsAContract(t *testing.T) {

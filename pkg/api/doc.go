@@ -6,6 +6,7 @@
 //	GET  /metrics               Prometheus
 //	GET  /v1/status             Status
 //	GET  /v1/history?limit=     store.Record list, newest first
+//	GET  /v1/bundle?after=&wait=  release.Published, once its State is not after
 //	GET  /v1/bundle/{digest}    the archive
 //	POST /v1/apply?author=&message=&commit=&base=&digest=&wait=   body: the archive
 //	POST /v1/rollback?to=&author=&message=&wait=

@@ -21,7 +21,8 @@ import (
 type compiled struct {
 	table    *residency.Table
 	topology *topology.Topology
-	next     time.Time // the next boundary: a lapse, an end of observation or a group's date; zero: none
+	overlay  *topology.Overlay // that topology was made with
+	next     time.Time         // the next boundary: a lapse, an end of observation or a group's date; zero: none
 	warnings []policy.Problem
 	// bundle, deployment and denials judge the successor.
 	bundle     *bundle.Bundle
@@ -62,9 +63,9 @@ func releaseBuilder(overlay *topology.Overlay) buildFunc {
 			}
 		}
 		if r.Unchanged {
-			return &compiled{table: r.Table, topology: r.Topology, next: r.NextBoundary, warnings: r.Problems, deployment: r.Set.Deployment, denials: r.Set.Denials, final: same.final, step: same.step}, nil
+			return &compiled{table: r.Table, topology: r.Topology, overlay: overlay, next: r.NextBoundary, warnings: r.Problems, deployment: r.Set.Deployment, denials: r.Set.Denials, final: same.final, step: same.step}, nil
 		}
-		p := &compiled{table: r.Table, topology: r.Topology, next: r.NextBoundary, warnings: r.Problems, deployment: r.Set.Deployment, denials: r.Set.Denials, final: make(map[xds.Group]*xds.Snapshot, len(r.Nodes))}
+		p := &compiled{table: r.Table, topology: r.Topology, overlay: overlay, next: r.NextBoundary, warnings: r.Problems, deployment: r.Set.Deployment, denials: r.Set.Denials, final: make(map[xds.Group]*xds.Snapshot, len(r.Nodes))}
 		for n, res := range r.Nodes {
 			s, err := snapshot(r.Table, res)
 			if err != nil {

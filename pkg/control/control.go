@@ -49,6 +49,7 @@ type Controller struct {
 	mark      *mark // of the loop
 	recent    recent
 	current   atomic.Pointer[inForce] // what the loop published last
+	bell      bell                    // of current
 	status    board
 	clock     clock
 	changing  chan struct{} // holds one token for each change being checked

@@ -321,6 +321,7 @@ func (l *loop) instant() time.Time {
 func (l *loop) publish() {
 	l.publisher.Publish(l.rollouts.targets(l.good.policy))
 	l.current.Store(l.good)
+	l.bell.ring()
 	l.report()
 }
 
