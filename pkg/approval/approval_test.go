@@ -17,6 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/policy/identity"
+	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
 var statement = Statement{
@@ -227,6 +229,67 @@ func TestGoverned(t *testing.T) {
 		d := base()
 		change(d)
 		if Governed(base(), d) {
+			t.Errorf("%s was not noticed", name)
+		}
+	}
+}
+
+func TestWidens(t *testing.T) {
+	base := func() *policy.Deployment {
+		return &policy.Deployment{
+			Regions: []policy.Region{{Name: "r", Peer: "p:1", Backends: map[string][]string{"m": {"a:1"}}, PinKeys: identity.PinKeys{File: "r.json", JWKS: []byte("{}")}}},
+			Issuers: []policy.Issuer{{Issuer: "i", JWKS: []byte("{}"), Audiences: []string{"im", "web"}, HomeClaim: "home", Forward: true, Sources: []topology.TokenSource{{Header: "authorization"}}}},
+			Streams: []policy.Stream{{Name: "mqtt", Class: policy.Text{Value: "m"}, Service: policy.Text{Value: "m"}, Port: 8883}},
+			Pins:    &identity.Pins{Pins: topology.Pins{TTL: time.Minute}}, Directory: &identity.Directory{Directory: topology.Directory{Kind: "http", URL: "https://d/{hash}"}},
+			GeoIP: &identity.GeoIP{},
+		}
+	}
+	for name, change := range map[string]func(*policy.Deployment){
+		"nothing":          func(*policy.Deployment) {},
+		"another place":    func(d *policy.Deployment) { d.Pins.Pos.Line, d.Directory.Pos.Line, d.Issuers[0].Pos.Line = 7, 7, 7 },
+		"an audience less": func(d *policy.Deployment) { d.Issuers[0].Audiences = []string{"web"} },
+		"forwarded less":   func(d *policy.Deployment) { d.Issuers[0].Forward = false },
+		"a stream less":    func(d *policy.Deployment) { d.Streams = nil },
+		"an issuer less":   func(d *policy.Deployment) { d.Issuers = nil },
+	} {
+		d := base()
+		if change(d); Widens(base(), d) {
+			t.Errorf("%s widens", name)
+		}
+	}
+	for name, change := range map[string]func(*policy.Deployment){
+		"a backend":       func(d *policy.Deployment) { d.Regions[0].Backends["m"] = []string{"b:1"} },
+		"TLS":             func(d *policy.Deployment) { d.Regions[0].TLS = "x:1" },
+		"pin keys":        func(d *policy.Deployment) { d.Regions[0].PinKeys.JWKS = []byte("{ }") },
+		"a region's keys": func(d *policy.Deployment) { d.Regions = append(d.Regions, d.Regions[0]); d.Regions[1].Name = "s" },
+		"keys":            func(d *policy.Deployment) { d.Issuers[0].JWKS = []byte("{ }") },
+		"fetched keys": func(d *policy.Deployment) {
+			d.Issuers[0].JWKS, d.Issuers[0].Remote = nil, &topology.RemoteKeys{URL: "https://k/"}
+		},
+		"a secret":         func(d *policy.Deployment) { d.Issuers[0].Secret = &identity.Secret{File: "/k"} },
+		"introspection":    func(d *policy.Deployment) { d.Issuers[0].Introspection = &topology.Introspection{URL: "https://k/"} },
+		"whoami":           func(d *policy.Deployment) { d.Issuers[0].Whoami = &topology.Whoami{Service: "m"} },
+		"an audience more": func(d *policy.Deployment) { d.Issuers[0].Audiences = []string{"im", "web", "x"} },
+		"any audience":     func(d *policy.Deployment) { d.Issuers[0].Audiences = nil },
+		"another claim":    func(d *policy.Deployment) { d.Issuers[0].HomeClaim = "x" },
+		"another user":     func(d *policy.Deployment) { d.Issuers[0].UserClaim = "x" },
+		"a country":        func(d *policy.Deployment) { d.Issuers[0].CountryClaim = "x" },
+		"nameless":         func(d *policy.Deployment) { d.Issuers[0].Nameless = true },
+		"a source": func(d *policy.Deployment) {
+			d.Issuers[0].Sources = append(d.Issuers[0].Sources, topology.TokenSource{Query: "t"})
+		},
+		"a longer life":      func(d *policy.Deployment) { d.Issuers[0].MaxLifetime = time.Hour },
+		"skew":               func(d *policy.Deployment) { d.Issuers[0].Skew = time.Minute },
+		"pins":               func(d *policy.Deployment) { d.Pins.TTL = time.Hour },
+		"a directory":        func(d *policy.Deployment) { d.Directory.URL = "https://e/{hash}" },
+		"no directory":       func(d *policy.Deployment) { d.Directory = nil },
+		"a trusted hop":      func(d *policy.Deployment) { d.GeoIP.TrustedHops = 1 },
+		"a stream":           func(d *policy.Deployment) { d.Streams[0].Port = 1 },
+		"a stream's class":   func(d *policy.Deployment) { d.Streams[0].Class.Value = "x" },
+		"a stream's service": func(d *policy.Deployment) { d.Streams[0].Service.Value = "x" },
+	} {
+		d := base()
+		if change(d); !Widens(base(), d) {
 			t.Errorf("%s was not noticed", name)
 		}
 	}

@@ -130,7 +130,8 @@ func equalSets(a, b []string) bool {
 // place for its tokens, another trust domain, a service over TCP, another directory,
 // other pins or their keys. In which country an address lies, and who holds a key,
 // no table can say; so a change of them needs the eyes that loosening needs.
-// Regions and issuers that only b has are told by the table.
+// Regions and issuers that only b has are told by the table, except for pin keys, which
+// every region's peers trust.
 func Widens(a, b *policy.Deployment) bool {
 	if a == nil || b == nil {
 		return b != nil
@@ -146,6 +147,9 @@ func Widens(a, b *policy.Deployment) bool {
 		}
 	}
 	for _, is := range b.Regions {
+		if is.PinKeys.JWKS != nil && !slices.ContainsFunc(a.Regions, func(was policy.Region) bool { return was.Name == is.Name }) {
+			return true
+		}
 		for _, was := range a.Regions {
 			if was.Name == is.Name && (was.Host != is.Host || was.Peer != is.Peer || was.TLS != is.TLS || was.KMS != is.KMS || string(was.PinKeys.JWKS) != string(is.PinKeys.JWKS) || !within(was.Backends, is.Backends)) {
 				return true

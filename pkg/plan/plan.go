@@ -13,12 +13,14 @@
 //   - issuer: issuer × home that it may name;
 //   - observe: home, and until when its policy is not enforced;
 //   - session: home × class;
+//   - pins: home, and which epoch its pins must carry;
 //   - route: a request of each route's shape, judged by both route tables.
 //
 // A change loosens when anything is reached after it that was not before: a
 // region, an edge, a field, a destination, a home by an issuer, or a longer life
 // of a copy. It tightens when something is lost and nothing is gained, and is
-// neutral otherwise: another order of the same regions, another reason of a
+// neutral otherwise. An epoch that rises ends all pins of a home; one that falls lets
+// those count again that it ended. Neutral is: another order of the same regions, another reason of a
 // refusal, another reference of a transfer. A region that lies in another country
 // than before is another region.
 //
@@ -58,11 +60,12 @@ const (
 	Transfer Kind = "transfer"
 	Issuer   Kind = "issuer"
 	Session  Kind = "session"
+	Pins     Kind = "pins"
 	Route    Kind = "route"
 	Observe  Kind = "observe"
 )
 
-var kinds = []Kind{Observe, Serve, Stream, Host, Cache, Transfer, Issuer, Session, Route}
+var kinds = []Kind{Observe, Serve, Stream, Host, Cache, Transfer, Issuer, Session, Pins, Route}
 
 // Change is one difference. Home, Class and Entry are empty where the kind has
 // none; Entry is the entry of a request, the edge of a cache, or the country of
@@ -109,6 +112,7 @@ func Compare(before, after *residency.Table) Report {
 	c.hosts()
 	c.transfers()
 	c.issuers()
+	c.epochs()
 	c.routes()
 	order := func(k Kind) int { return slices.Index(kinds, k) }
 	slices.SortStableFunc(c.out.Changes, func(a, b Change) int {
@@ -176,6 +180,9 @@ func newComparison(before, after *residency.Table) *comparison {
 			c.countries = append(c.countries, t.To...)
 			c.homes = append(c.homes, t.Home)
 			c.classes = append(c.classes, t.Classes...)
+		}
+		for home := range s.spec.Epochs {
+			c.homes = append(c.homes, home)
 		}
 		for _, i := range s.table.Issuers() {
 			c.issuerNames = append(c.issuerNames, i.Issuer)
@@ -463,5 +470,21 @@ func (c *comparison) issuers() {
 			}
 			c.add(x)
 		}
+	}
+}
+
+// epochs compares which pins count.
+func (c *comparison) epochs() {
+	for _, home := range c.homes {
+		c.out.Compared++
+		was, is := c.was.table.Epoch(home), c.is.table.Epoch(home)
+		if was == is {
+			continue
+		}
+		x := Change{Effect: Tightens, Kind: Pins, Home: home, Before: fmt.Sprintf("epoch %d", was), After: fmt.Sprintf("epoch %d", is)}
+		if is < was {
+			x.Effect = Loosens
+		}
+		c.add(x)
 	}
 }

@@ -265,7 +265,8 @@ func TestWhatEachChangeDoes(t *testing.T) {
 		}, []string{
 			"tightens cache SA p ber name: cached for 1m -> cached for 1s",
 		}},
-		"a longer session": {func(s *residency.Spec) { at(s, 1).MaxAge = time.Hour }, []string{"neutral session SA m  : no bound -> 1h"}},
+		"a longer session":    {func(s *residency.Spec) { at(s, 1).MaxAge = time.Hour }, []string{"neutral session SA m  : no bound -> 1h"}},
+		"an epoch that rises": {func(s *residency.Spec) { s.Epochs = map[string]uint64{"SA": 2} }, []string{"tightens pins SA   : epoch 0 -> epoch 2"}},
 		"a home more for an issuer": {func(s *residency.Spec) { s.Issuers[0].Homes = []string{"SA", "TR"} }, []string{
 			"loosens issuer TR   i: deny issuer-not-entitled -> may name it",
 		}},
