@@ -36,9 +36,9 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/branches"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/credentials"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/match"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/packing"
-	"github.com/domicile-dev/domicile/pkg/envoy/internal/tokens"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/upstream"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -130,18 +130,20 @@ type translation struct {
 	region   topology.Region
 	clusters map[string]*clusterv3.Cluster
 	inner    map[string]*listenerv3.Listener // internal listeners
+	creds    *credentials.Places
 	out      *Resources
 }
 
 func begin(in Input, region topology.Region) *translation {
+	tree := match.Tree{Packer: new(packing.Packer)}
 	return &translation{
-		Input: in, Tree: match.Tree{Packer: new(packing.Packer)}, region: region,
+		Input: in, Tree: tree, region: region, creds: credentials.Of(tree, in.Topology),
 		clusters: map[string]*clusterv3.Cluster{}, inner: map[string]*listenerv3.Listener{},
 	}
 }
 
 func (t *translation) run() error {
-	t.out = &Resources{Extensions: []*corev3.TypedExtensionConfig{tokens.Filter(t.Packer, t.Topology)}}
+	t.out = &Resources{Extensions: t.identityFilters()}
 	switch t.Node.Role {
 	case Gateway:
 		t.out.Routes = []*routev3.RouteConfiguration{t.userRoutes(Gateway), t.peerRoutes(), t.egressRoutes()}
@@ -156,6 +158,9 @@ func (t *translation) run() error {
 	if t.Node.Role != Sidecar {
 		t.out.Listeners = append(t.out.Listeners, t.healthListener())
 	}
+	if t.Topology.FirstContacts() {
+		t.addResolvers()
+	}
 	t.addCluster(t.agentCluster())
 	for _, l := range t.inner {
 		t.out.Listeners = append(t.out.Listeners, l)
@@ -166,6 +171,7 @@ func (t *translation) run() error {
 	sortByName(t.out.Listeners)
 	sortByName(t.out.Clusters)
 	sortByName(t.out.Routes)
+	sortByName(t.out.Extensions)
 	return t.Err()
 }
 

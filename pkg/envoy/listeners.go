@@ -11,7 +11,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	healthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -101,7 +100,7 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			RouteConfigName: routes, ConfigSource: fromADS(),
 		}},
-		HttpFilters:                  []*hcmv3.HttpFilter{tokens.FilterByECDS(t.Packer, fromADS()), t.router()},
+		HttpFilters:                  t.filters(name),
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 		LocalReplyConfig:             t.replies(reply.FromVirtualHost),
 		UseRemoteAddress:             wrapperspb.Bool(true),
@@ -144,6 +143,17 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 		Name: "scrub", TypedConfig: t.Pack(&earlyv3.HeaderMutation{Mutations: mutations}),
 	}}
 	return hcm
+}
+
+// filters are those of a listener. Who calls, and by what pin, comes by ECDS.
+func (t *translation) filters(listener string) []*hcmv3.HttpFilter {
+	out := []*hcmv3.HttpFilter{tokens.ByECDS(t.Packer, tokens.Name(t.Topology, listener == Peer), tokens.Type, fromADS())}
+	if t.Topology.Pins != nil && listener != "egress" {
+		pin := tokens.ByECDS(t.Packer, tokens.PinFilterName, tokens.PinFilterType, fromADS())
+		pin.Disabled = true
+		out = append(out, pin)
+	}
+	return append(out, t.router())
 }
 
 func removePrefix(prefix string) *mutationv3.HeaderMutation {
@@ -217,11 +227,7 @@ func (t *translation) guardCluster(r residency.Route, target string, d destinati
 			Timeout:          durationpb.New(0), // the outer route has one
 		}},
 		RequestHeadersToRemove: []string{policyHeader},
-		TypedPerFilterConfig: map[string]*anypb.Any{authzFilterName: t.Pack(&extauthzv3.ExtAuthzPerRoute{
-			Override: &extauthzv3.ExtAuthzPerRoute_CheckSettings{CheckSettings: &extauthzv3.CheckSettings{
-				ContextExtensions: map[string]string{"class": r.Class, "template": r.Match.PathTemplate},
-			}},
-		})},
+		TypedPerFilterConfig:   map[string]*anypb.Any{authzFilterName: t.told(map[string]string{"class": r.Class, "template": r.Match.PathTemplate})},
 	}
 	t.inner[name] = inner.Listener(name, "http", t.Pack(&hcmv3.HttpConnectionManager{
 		StatPrefix:           "guard",

@@ -59,7 +59,7 @@ func (t *translation) userRoutes(name string) *routev3.RouteConfiguration {
 	rc.VirtualHosts = []*routev3.VirtualHost{t.virtualHost("users", hosts, view{t, false}.decisions(name != Gateway))}
 	if name == Gateway {
 		rc.VirtualHosts = append(rc.VirtualHosts, t.virtualHost("elsewhere", []string{"*"},
-			&xdsmatcherv3.Matcher{OnNoMatch: t.refuseUnseen(residency.BadRequest)}))
+			&xdsmatcherv3.Matcher{OnNoMatch: view{t, false}.refuseUnseen(residency.BadRequest)}))
 	}
 	return rc
 }
@@ -67,7 +67,7 @@ func (t *translation) userRoutes(name string) *routev3.RouteConfiguration {
 // peerRoutes is the route table of the listener that other regions' gateways
 // call. It checks everything again, and forwards to local backends only.
 func (t *translation) peerRoutes() *routev3.RouteConfiguration {
-	health := match.When(t.Header(":path", regexp.QuoteMeta(healthPath)+"[a-z0-9-]+"), t.TakeRoute(t.withoutToken(t.healthRoute())))
+	health := match.When(t.Header(":path", regexp.QuoteMeta(healthPath)+"[a-z0-9-]+"), t.TakeRoute(view{t, true}.withoutToken(t.healthRoute())))
 	return &routev3.RouteConfiguration{Name: Peer, VirtualHosts: []*routev3.VirtualHost{
 		t.virtualHost("peers", []string{"*"}, match.First([]match.Branch{health}, match.Nested(view{t, true}.decisions(true)))),
 	}}
@@ -78,7 +78,7 @@ func (t *translation) peerRoutes() *routev3.RouteConfiguration {
 func (t *translation) egressRoutes() *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{Name: "egress", VirtualHosts: []*routev3.VirtualHost{
 		t.virtualHost("egress", []string{"*"},
-			&xdsmatcherv3.Matcher{OnNoMatch: t.refuseUnseen(residency.TransferNotAllowed)}),
+			&xdsmatcherv3.Matcher{OnNoMatch: view{t, false}.refuseUnseen(residency.TransferNotAllowed)}),
 	}}
 }
 
@@ -117,17 +117,24 @@ func (v view) decisions(anyHost bool) *xdsmatcherv3.Matcher {
 	open := append([]match.Branch{
 		match.When(odd, v.refuseUnseen(residency.BadRequest)),
 		match.When(v.strayUpgrade(), v.refuseUnseen(residency.BadRequest)),
-		match.When(v.secondIdentity(), v.refuseUnseen(residency.TwoIdentities)),
+		match.When(v.creds.Second(v.peer), v.refuseUnseen(residency.TwoIdentities)),
 	}, v.openBranches()...)
-	homes := map[string]*xdsmatcherv3.Matcher_OnMatch{}
+	homes, pinned := map[string]*xdsmatcherv3.Matcher_OnMatch{}, map[string]*xdsmatcherv3.Matcher_OnMatch{}
 	for _, home := range v.Memory.shared.Homes() {
-		homes[home] = v.home(home)
+		b := v.home(home)
+		homes[home] = v.unlessPinnedElsewhere(home, b.Match)
+		if b.Pinned != nil {
+			pinned[home] = b.Pinned
+		}
+	}
+	if v.Topology.FirstContacts() {
+		open = slices.Concat([]match.Branch{v.pinnedHomes(pinned)}, open, v.asked())
 	}
 	return v.Exact(tokens.HomeHeader, homes, match.Nested(match.First(open, match.Nested(v.homeless()))))
 }
 
 // home is the branch of one home, with what it needs: made here, or shared.
-func (v view) home(home string) *xdsmatcherv3.Matcher_OnMatch {
+func (v view) home(home string) *branches.Branch {
 	b, err := v.Memory.shared.Share(home, v.region, v.peer, func() (*branches.Branch, error) {
 		apart := view{begin(v.Input, v.region), v.peer}
 		routes := apart.TakeList(apart.classes(home))
@@ -135,16 +142,20 @@ func (v view) home(home string) *xdsmatcherv3.Matcher_OnMatch {
 		for _, i := range v.Memory.shared.Issuers(home) {
 			issuers[i] = routes
 		}
-		match := match.Nested(apart.Exact(tokens.IssuerHeader, issuers, apart.TakeRoute(apart.deny(match.AnyPath(), residency.IssuerNotEntitled, "", ""))))
-		return &branches.Branch{Match: match, Clusters: apart.clusters, Inner: apart.inner}, apart.Err()
+		otherwise := apart.TakeRoute(apart.deny(match.AnyPath(), residency.IssuerNotEntitled, "", ""))
+		b := &branches.Branch{Match: match.Nested(apart.Exact(tokens.IssuerHeader, issuers, otherwise)), Clusters: apart.clusters, Inner: apart.inner}
+		if v.Topology.FirstContacts() {
+			b.Pinned = match.Nested(apart.Exact(tokens.PinIssuerHeader, issuers, otherwise))
+		}
+		return b, apart.Err()
 	})
 	if err != nil {
 		v.Fail(err)
-		return nil
+		return &branches.Branch{}
 	}
 	maps.Copy(v.clusters, b.Clusters)
 	maps.Copy(v.inner, b.Inner)
-	return b.Match
+	return b
 }
 
 // strayUpgrade is true for an upgrade that is not to a long-lived class: it would
@@ -169,26 +180,9 @@ func (v view) strayUpgrade() *match.Predicate {
 	return match.And(upgrade, match.Not(match.Or(long...)))
 }
 
-// secondIdentity is true for a request with two Authorization values, or with a
-// token-like value in its query or cookies beside one. The cheap tests stand first.
-func (v view) secondIdentity() *match.Predicate {
-	return match.Or(v.Contains("authorization", ","), match.And(
-		match.Or(match.And(v.Contains(":path", pattern.TokenStart), v.Header(":path", pattern.TokenInQuery)),
-			match.And(v.Contains("cookie", pattern.TokenStart), v.Header("cookie", pattern.TokenInCookies))),
-		v.Header("authorization", ".+")))
-}
-
-// homeless answers a request whose home is none of the table's.
-func (t *translation) homeless() *xdsmatcherv3.Matcher {
-	return match.First([]match.Branch{
-		match.When(t.Header(tokens.HomeHeader, ".+"), t.TakeRoute(t.deny(match.AnyPath(), residency.IssuerNotEntitled, "", ""))),
-		match.When(t.Header(tokens.IssuerHeader, ".+"), t.TakeRoute(t.deny(match.AnyPath(), residency.NoHome, "", ""))),
-	}, t.TakeRoute(t.deny(match.AnyPath(), residency.NoIdentity, "", "")))
-}
-
 // refuseUnseen denies before the token is verified.
-func (t *translation) refuseUnseen(why residency.Reason) *xdsmatcherv3.Matcher_OnMatch {
-	return t.TakeRoute(t.withoutToken(t.deny(match.AnyPath(), why, "", "")))
+func (v view) refuseUnseen(why residency.Reason) *xdsmatcherv3.Matcher_OnMatch {
+	return v.TakeRoute(v.withoutToken(v.deny(match.AnyPath(), why, "", "")))
 }
 
 // openBranches are the routes of subjects host and none. A route that an
@@ -246,11 +240,11 @@ func (v view) nearest(serve []string) []string {
 }
 
 // takeOpen takes routes on which nobody has to say who is calling.
-func (t *translation) takeOpen(routes []*routev3.Route) *xdsmatcherv3.Matcher_OnMatch {
+func (v view) takeOpen(routes []*routev3.Route) *xdsmatcherv3.Matcher_OnMatch {
 	for _, r := range routes {
-		t.withoutToken(r)
+		v.withoutToken(r)
 	}
-	return t.TakeList(routes)
+	return v.TakeList(routes)
 }
 
 // classes is the list of class routes of one home.
@@ -373,7 +367,7 @@ func (t *translation) forward(m *routev3.RouteMatch, r residency.Route, owner, h
 		route.RequestHeadersToRemove = t.lastHopRemovals()
 	}
 	if r.Subject == residency.SubjectNone { // nobody's data, so nobody's credentials
-		route.RequestHeadersToRemove = []string{entryHeader, "authorization", "cookie"}
+		route.RequestHeadersToRemove = t.withoutCredentials()
 	}
 	if t.Topology.Expose {
 		route.ResponseHeadersToAdd = t.shown(home, reachable)
@@ -429,17 +423,6 @@ func (t *translation) reachable(service string, serve []string) []string {
 	return out
 }
 
-// lastHopRemovals: tokens end here, unless the operator's IM servers check them.
-func (t *translation) lastHopRemovals() []string {
-	out := []string{entryHeader}
-	for _, i := range t.Topology.Issuers {
-		if i.Forward {
-			return out
-		}
-	}
-	return append(out, "authorization")
-}
-
 // shown are the response headers that a deployment may ask for. With a list of
 // regions only the last hop knows which one served.
 func (t *translation) shown(home string, regions []string) []*corev3.HeaderValueOption {
@@ -464,8 +447,8 @@ func setHeader(name, value string) *corev3.HeaderValueOption {
 
 // withoutToken exempts a route from token verification. Only routes that end in
 // a denial, or serve without knowing a caller, may have it.
-func (t *translation) withoutToken(r *routev3.Route) *routev3.Route {
-	r.TypedPerFilterConfig = map[string]*anypb.Any{tokens.FilterName: tokens.Off(t.Packer)}
+func (v view) withoutToken(r *routev3.Route) *routev3.Route {
+	r.TypedPerFilterConfig = map[string]*anypb.Any{tokens.Name(v.Topology, v.peer): tokens.Off(v.Packer)}
 	return r
 }
 

@@ -24,7 +24,9 @@ import (
 // Branch is what one home's requests go through, with the clusters and internal
 // listeners that it needs. It must not be changed.
 type Branch struct {
-	Match    *xdsmatcherv3.Matcher_OnMatch
+	Match *xdsmatcherv3.Matcher_OnMatch
+	// Pinned is the same for requests whose home a pin names; nil where there are none.
+	Pinned   *xdsmatcherv3.Matcher_OnMatch
 	Clusters map[string]*clusterv3.Cluster
 	Inner    map[string]*listenerv3.Listener
 }

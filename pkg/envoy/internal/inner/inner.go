@@ -20,6 +20,11 @@ import (
 
 // Cluster leads to the internal listener of the same name.
 func Cluster(p *packing.Packer, name string, http2 bool) *clusterv3.Cluster {
+	return ClusterTo(p, name, name, http2)
+}
+
+// ClusterTo leads to an internal listener.
+func ClusterTo(p *packing.Packer, name, listener string, http2 bool) *clusterv3.Cluster {
 	return &clusterv3.Cluster{
 		Name:                          name,
 		ConnectTimeout:                durationpb.New(2 * time.Second),
@@ -27,7 +32,7 @@ func Cluster(p *packing.Packer, name string, http2 bool) *clusterv3.Cluster {
 		TypedExtensionProtocolOptions: upstream.Options(p, http2, false),
 		LoadAssignment: upstream.Assignment(name, &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{
 			EnvoyInternalAddress: &corev3.EnvoyInternalAddress{
-				AddressNameSpecifier: &corev3.EnvoyInternalAddress_ServerListenerName{ServerListenerName: name},
+				AddressNameSpecifier: &corev3.EnvoyInternalAddress_ServerListenerName{ServerListenerName: listener},
 			},
 		}}),
 		TransportSocket: &corev3.TransportSocket{

@@ -9,6 +9,7 @@ import (
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	networkinputsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/packing"
@@ -105,12 +106,22 @@ func (t Tree) Header(name, regex string) *Predicate {
 }
 
 func (t Tree) value(name string, m *xdsmatcherv3.StringMatcher) *Predicate {
+	return single(t.headerInput(name), m)
+}
+
+func single(input *xdscorev3.TypedExtensionConfig, m *xdsmatcherv3.StringMatcher) *Predicate {
 	return &Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
 		SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-			Input:   t.headerInput(name),
+			Input:   input,
 			Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: m},
 		},
 	}}
+}
+
+// State is true when a filter has left this value in the filter state.
+func (t Tree) State(key, value string) *Predicate {
+	return single(&xdscorev3.TypedExtensionConfig{Name: key, TypedConfig: t.Pack(&networkinputsv3.FilterStateInput{Key: key})},
+		&xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Exact{Exact: value}})
 }
 
 func (t Tree) headerInput(name string) *xdscorev3.TypedExtensionConfig {
