@@ -30,8 +30,8 @@ build: envoy ## build the binaries into bin/ and fetch Envoy
 demo: build ## run three regions on this machine, until ctrl-C
 	@export ENVOY_BIN="$$(.ci/envoy)"; exec bin/domicile demo
 
-test: build ## run every test, on the real Envoy and the real etcd
-	@export ENVOY_BIN="$$(.ci/envoy)"; $(GO) test -count=1 -timeout $(TIMEOUT) $(TESTFLAGS) $(PKG)
+test: build ## run every test, on the real Envoy, etcd and Redis
+	@export ENVOY_BIN="$$(.ci/envoy)" REDIS_BIN="$$(.ci/redis)"; $(GO) test -count=1 -timeout $(TIMEOUT) $(TESTFLAGS) $(PKG)
 
 test-im: build ## install real IM servers (ejabberd, Synapse) and test in front of them
 	@.ci/im; export ENVOY_BIN="$$(.ci/envoy)"; DOMICILE_IM=required $(GO) test -count=1 -timeout $(TIMEOUT) $(TESTFLAGS) ./test/im
@@ -40,7 +40,7 @@ bench: build ## measure against bare Envoy and print the ratios
 	@export ENVOY_BIN="$$(.ci/envoy)"; $(GO) run ./test/bench
 
 proof: build ## the long run: race detector, a million random requests, kill -9 at any time, then each fuzzer for FUZZTIME
-	@export ENVOY_BIN="$$(.ci/envoy)"; $(GO) test -race -count=1 -timeout 60m $(PKG)
+	@export ENVOY_BIN="$$(.ci/envoy)" REDIS_BIN="$$(.ci/redis)"; $(GO) test -race -count=1 -timeout 60m $(PKG)
 	@export ENVOY_BIN="$$(.ci/envoy)"; DOMICILE_SIM_REQUESTS=1000000 DOMICILE_SIM_SEED=$$RANDOM $(GO) test -count=1 -timeout 60m ./test/sim
 	@DOMICILE_KILL_DELAYS=40 $(GO) test -count=1 -timeout 60m ./test/kill
 	@grep -rl --include='*_test.go' '^func Fuzz' pkg test | while read -r file; do \

@@ -59,6 +59,8 @@ var homes = []struct {
 	{"github.com/go-git/go-git", []string{"pkg/gitsync/gogit"}, "a subpackage named after a technology is the only importer of its library"},
 	{"github.com/owenrumney/go-sarif", []string{"pkg/cli/sarif"}, "a subpackage named after a technology is the only importer of its library"},
 	{"github.com/lestrrat-go/jwx", []string{"pkg/token", "pkg/pin", "pkg/demo", "test"}, "one strict reader of tokens and key sets; what is accepted is decided in one place"},
+	{"github.com/redis/rueidis", []string{"pkg/directory/redis"}, "a subpackage named after a technology is the only importer of its library"},
+	{"github.com/oschwald/", []string{"pkg/geoip/maxmind"}, "a subpackage named after a technology is the only importer of its library"},
 	{"github.com/spf13/cobra", []string{"cmd", "pkg/cli", "pkg/demo"}, "services do not know that a command line exists"},
 }
 

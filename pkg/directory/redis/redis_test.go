@@ -75,8 +75,9 @@ func TestSuite(t *testing.T) {
 }
 
 func TestClusterSuite(t *testing.T) {
+	servers := redistest.StartCluster(t, 3) // one for all: making it takes seconds
 	directorytest.Run(t, func(t *testing.T) directorytest.Target {
-		servers := redistest.StartCluster(t, 3)
+		redistest.Empty(t, servers)
 		set := func(t *testing.T, hash, home string) { servers[0].CLI(t, "-c", "set", key(hash), home) }
 		all := func(f func(*redistest.Server)) func(*testing.T) {
 			return func(*testing.T) {

@@ -180,8 +180,29 @@ func StartCluster(t testing.TB, n int) []*Server {
 		create = append(create, s.Addr)
 	}
 	servers[0].CLI(t, append(create, "--cluster-yes")...)
+	well(t, servers)
+	return servers
+}
+
+// well waits until all servers of a Cluster say so.
+func well(t testing.TB, servers []*Server) {
+	t.Helper()
 	for _, s := range servers {
 		s.until(t, func() bool { return strings.Contains(s.CLI(t, "cluster", "info"), "cluster_state:ok") })
 	}
-	return servers
+}
+
+// Empty makes a Cluster as it was when it was new: servers that are stopped are
+// started, and all data is gone.
+func Empty(t testing.TB, servers []*Server) {
+	t.Helper()
+	for _, s := range servers {
+		if s.cmd == nil {
+			s.Start(t)
+		}
+	}
+	well(t, servers)
+	for _, s := range servers {
+		s.CLI(t, "flushall")
+	}
 }
