@@ -280,6 +280,7 @@ var zhSchema = map[string]string{
 	"The header in which a pin stands.":                                                                                                                                    "存放 pin 的请求头。",
 	"The servers of Redis or Valkey, as host:port.":                                                                                                                        "Redis 或 Valkey 服务器，写作 host:port。",
 	"The servers form a cluster.":                                                                                                                                          "这些服务器组成集群。",
+	"The servers are asked over TLS.":                                                                                                                                      "通过 TLS 访问这些服务器。",
 	"The service that is asked; {hash} stands for the keyed hash of the user's id.":                                                                                        "被询问的服务；{hash} 代表用户 id 的带密钥哈希。",
 	"The absolute path, on the agents' machines, of the password or bearer token.":                                                                                         "口令或 bearer 令牌在代理机器上的绝对路径。",
 	"How long one look-up may take; 100ms unless it is said.":                                                                                                              "一次查询的时限；不写则为 100 毫秒。",

@@ -135,6 +135,9 @@ func directory(d *topology.Directory) string {
 	if d.Cluster {
 		parts = append(parts, "cluster")
 	}
+	if d.TLS {
+		parts = append(parts, "TLS")
+	}
 	for _, x := range []struct {
 		name  string
 		value time.Duration

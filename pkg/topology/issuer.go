@@ -119,6 +119,7 @@ type Directory struct {
 	File       string        `json:"file,omitempty"`
 	Addresses  []string      `json:"addresses,omitempty"`
 	Cluster    bool          `json:"cluster,omitempty"`
+	TLS        bool          `json:"tls,omitempty"` // redis: the servers are asked over TLS
 	URL        string        `json:"url,omitempty"`
 	SecretFile string        `json:"secretFile,omitempty"`
 	Timeout    time.Duration `json:"timeout,omitempty"`  // 0: 100 ms

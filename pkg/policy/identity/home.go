@@ -53,7 +53,7 @@ func (r *Reader) directory(spec *form.Object) *Directory {
 		d.FilePos = r.Pos(at)
 	}
 	d.Addresses = form.Values(o.Texts("addresses", d.Kind == "redis", false, r.Address))
-	d.Cluster = o.Flag("cluster")
+	d.Cluster, d.TLS = o.Flag("cluster"), o.Flag("tls")
 	d.URL = r.url(o, "url", d.Kind == "http", false)
 	d.SecretFile = r.secretFile(o, "directory", "secretFile", false)
 	d.Timeout, d.Positive, d.Negative = o.Timeout("timeout"), o.Duration("positive", false), o.Duration("negative", false)
@@ -90,6 +90,7 @@ func (r *Reader) kindFields(d *Directory, o *form.Object) {
 		{"file", []string{"static"}},
 		{"addresses", []string{"redis"}},
 		{"cluster", []string{"redis"}},
+		{"tls", []string{"redis"}},
 		{"url", []string{"http"}},
 		{"secretFile", []string{"redis", "http"}},
 		{"timeout", []string{"redis", "http"}},

@@ -91,6 +91,7 @@ var words = map[string]lang.Text{
 	"pins.header":                   lang.T("The header in which a pin stands."),
 	"directory.addresses":           lang.T("The servers of Redis or Valkey, as host:port."),
 	"directory.cluster":             lang.T("The servers form a cluster."),
+	"directory.tls":                 lang.T("The servers are asked over TLS."),
 	"directory.url":                 lang.T("The service that is asked; {hash} stands for the keyed hash of the user's id."),
 	"directory.secretFile":          lang.T("The absolute path, on the agents' machines, of the password or bearer token."),
 	"directory.timeout":             lang.T("How long one look-up may take; 100ms unless it is said."),
