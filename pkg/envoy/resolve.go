@@ -207,8 +207,13 @@ func (t *translation) identityFilters() []*corev3.TypedExtensionConfig {
 }
 
 // lastHopRemovals: tokens end here, unless the operator's IM servers check them.
-func (t *translation) lastHopRemovals() []string {
-	out := append([]string{entryHeader}, t.creds.Stripped()...)
+// Where the host name decides nobody reads a token: what stands there is between
+// the user and the IM server, as a password or a session of Matrix is.
+func (t *translation) lastHopRemovals(r residency.Route) []string {
+	out := []string{entryHeader}
+	if r.Subject != residency.SubjectHost {
+		out = append(out, t.creds.Stripped()...)
+	}
 	if t.Topology.Pins != nil {
 		out = append(out, tokens.PinCredentialHeader)
 	}

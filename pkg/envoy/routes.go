@@ -364,7 +364,7 @@ func (t *translation) forward(m *routev3.RouteMatch, r residency.Route, owner, h
 	}
 	route := t.way(m, r, owner, home, destination{service: r.Service, regions: reachable, proto: protocolOf(r)})
 	if len(reachable) == 1 && reachable[0] == t.region.Name {
-		route.RequestHeadersToRemove = t.lastHopRemovals()
+		route.RequestHeadersToRemove = t.lastHopRemovals(r)
 	}
 	if r.Subject == residency.SubjectNone { // nobody's data, so nobody's credentials
 		route.RequestHeadersToRemove = t.withoutCredentials()

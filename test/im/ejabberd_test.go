@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -160,19 +159,4 @@ func (e *ejabberd) seen(t testing.TB) seen {
 	}
 	s.sessions, s.users = sessions.N, users.Stat
 	return s
-}
-
-var (
-	sharedOnce    sync.Once
-	sharedServers fleet[*ejabberd]
-)
-
-// shared are the servers of all tests that stop none. They start once.
-func shared(t testing.TB) fleet[*ejabberd] {
-	t.Helper()
-	sharedOnce.Do(func() { sharedServers = startFleet(t, startEjabberd) })
-	if sharedServers == nil {
-		absent(t, "ejabberd did not start: see the first test that needed it")
-	}
-	return sharedServers
 }

@@ -3,6 +3,7 @@ package im_test
 import (
 	"fmt"
 	"maps"
+	"sync"
 	"testing"
 	"time"
 )
@@ -45,6 +46,30 @@ func startFleet[S server](t testing.TB, start func(t testing.TB, host string) S)
 	}
 	return out
 }
+
+// once starts one fleet for all tests that stop none of it.
+type once[S server] struct {
+	sync.Once
+	fleet fleet[S]
+}
+
+func (o *once[S]) get(t testing.TB, start func(t testing.TB, host string) S) fleet[S] {
+	t.Helper()
+	o.Do(func() { o.fleet = startFleet(t, start) })
+	if o.fleet == nil {
+		absent(t, "the servers did not start: see the first test that needed them")
+	}
+	return o.fleet
+}
+
+var (
+	ejabberds once[*ejabberd]
+	synapses  once[*synapse]
+)
+
+func shared(t testing.TB) fleet[*ejabberd] { t.Helper(); return ejabberds.get(t, startEjabberd) }
+
+func sharedMatrix(t testing.TB) fleet[*synapse] { t.Helper(); return synapses.get(t, startSynapse) }
 
 func (f fleet[S]) stop() {
 	for _, s := range f {

@@ -50,9 +50,8 @@ type lab struct {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if sharedServers != nil {
-		sharedServers.stop()
-	}
+	ejabberds.fleet.stop()
+	synapses.fleet.stop()
 	os.Exit(code)
 }
 
