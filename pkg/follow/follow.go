@@ -132,23 +132,23 @@ func (f *Follower) Status() Status {
 
 // Run follows until ctx ends; then it returns nil.
 func (f *Follower) Run(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		wait := min(longPoll, f.untilBoundary())
 		asking, cancel := context.WithTimeout(ctx, wait+answerTime)
 		p, err := f.Control.Published(asking, f.newest(), wait)
 		cancel()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
 			f.disconnected(err)
 			sleep(ctx, min(f.pause.NextBackOff(), f.untilBoundary()))
-		} else {
+		default:
 			f.connected()
 			f.heard(ctx, p)
 		}
 		f.boundary()
 	}
+	return nil
 }
 
 // newest is the state that the control plane need not tell again. While something is
