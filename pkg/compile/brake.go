@@ -28,5 +28,10 @@ func (b *builder) forbid(home, class string) {
 		b.spec.Rules = append(b.spec.Rules, braked)
 		return
 	}
+	old := b.spec.Rules[i]
+	braked.Entry, braked.Stopped = old.Entry, old.Serve
+	if old.Braked {
+		braked.Stopped = old.Stopped
+	}
 	b.spec.Rules[i] = braked
 }

@@ -108,3 +108,27 @@ func TestBrake(t *testing.T) {
 		t.Errorf("another class: %+v", d)
 	}
 }
+
+// The brake tightens only: which gateways may decrypt the connections of a home's host
+// stays as it was, however often it is pulled.
+func TestBrakeKeepsWhoMayDecrypt(t *testing.T) {
+	s := sample()
+	free := mustCompile(t, s, now).Table
+	s.Denials = []policy.Denial{{Home: "SA", Class: "message"}, {Home: "SA"}}
+	table := mustCompile(t, s, now).Table
+	closed := 0
+	for _, host := range table.Regions() {
+		for _, entry := range table.Regions() {
+			may := table.MayDecrypt(host.Name, entry.Name)
+			if may != free.MayDecrypt(host.Name, entry.Name) {
+				t.Errorf("%s may decrypt the host of %s: %v", entry.Name, host.Name, may)
+			}
+			if !may {
+				closed++
+			}
+		}
+	}
+	if closed == 0 {
+		t.Error("every gateway may decrypt everything: the test shows nothing")
+	}
+}

@@ -37,6 +37,12 @@ const ControlPlaneCluster = "domicile_xds"
 // practices for edge proxies).
 const maxConnections = 100_000
 
+// keepsLastBytes is the runtime feature of Envoy that, turned off, keeps them: an internal
+// listener's close counts as a reset, and with it the last bytes of an answer with
+// Connection: close were thrown away on their way to the client (envoyproxy/envoy
+// 45190 is of this kind).
+const keepsLastBytes = "envoy.reloadable_features.propagate_upstream_rst_through_tunneled_tcp_proxy"
+
 // BootstrapSpec is what an Envoy must know before it can ask.
 type BootstrapSpec struct {
 	ID          string // REGION/ROLE/NAME, as in its certificate
@@ -173,14 +179,14 @@ func (s BootstrapSpec) base() (*bootstrapv3.Bootstrap, error) {
 			ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: limit},
 		}}},
 	}
+	runtime := map[string]*structpb.Value{keepsLastBytes: structpb.NewBoolValue(false)}
 	if s.Coverage > 0 {
-		b.LayeredRuntime = &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
-			Name: "static",
-			LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: &structpb.Struct{Fields: map[string]*structpb.Value{
-				sample.Runtime: structpb.NewNumberValue(float64(s.Coverage)),
-			}}},
-		}}}
+		runtime[sample.Runtime] = structpb.NewNumberValue(float64(s.Coverage))
 	}
+	b.LayeredRuntime = &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
+		Name:           "static",
+		LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: &structpb.Struct{Fields: runtime}},
+	}}}
 	return b, nil
 }
 

@@ -148,6 +148,7 @@ func (t *translation) run() error {
 	case Gateway:
 		t.out.Routes = []*routev3.RouteConfiguration{t.userRoutes(Gateway), t.peerRoutes(), t.egressRoutes()}
 		t.out.Listeners = []*listenerv3.Listener{t.plainListener(), t.tlsListener(), t.peerListener(), t.egressListener()}
+		t.addWays(t.names().Streams())
 	case Peer:
 		t.out.Routes = []*routev3.RouteConfiguration{t.peerRoutes()}
 		t.out.Listeners = []*listenerv3.Listener{t.peerListener()}

@@ -30,6 +30,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/mutual"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/reply"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/sample"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/sni"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/tokens"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
@@ -51,14 +52,39 @@ func (t *translation) egressListener() *listenerv3.Listener {
 	return t.listener("egress", t.region.Listen.Egress, t.connectionManager("egress", "egress"), nil)
 }
 
+// tlsListener ends TLS for every name, or passes on those of others that may not be
+// decrypted here, where there is an address for that.
 func (t *translation) tlsListener() *listenerv3.Listener {
-	return t.listener("gateway_tls", t.region.Listen.TLS, t.connectionManager("gateway_tls", Gateway), &tlsv3.DownstreamTlsContext{
+	l := t.listener("gateway_tls", t.region.Listen.TLS, t.connectionManager("gateway_tls", Gateway), &tlsv3.DownstreamTlsContext{
 		CommonTlsContext: &tlsv3.CommonTlsContext{
 			AlpnProtocols:                  []string{"h2", "http/1.1"},
 			TlsParams:                      &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
 			TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: publicSecret}},
 		},
 	})
+	if g := t.names(); g.Passes() {
+		t.addWays(g.Connections(l.GetFilterChains()[0]))
+		g.Listen(l)
+	}
+	return l
+}
+
+// names decides by TLS server names.
+func (t *translation) names() sni.Gateway {
+	g := sni.Gateway{Packer: t.Packer, Tables: []*residency.Table{t.Table}, Topology: t.Topology, Region: t.region}
+	if t.Opening != nil {
+		g.Tables = append(g.Tables, t.Opening)
+	}
+	return g
+}
+
+func (t *translation) addWays(w sni.Ways) {
+	for _, c := range w.Clusters {
+		t.addCluster(c)
+	}
+	for _, l := range w.Listeners {
+		t.inner[l.GetName()] = l
+	}
 }
 
 // peerListener takes other regions' gateways and sidecars, and nobody else.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/conditions"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/names"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/trusted"
@@ -38,12 +39,21 @@ func (k *checker) listener(l *listenerv3.Listener) {
 		role := gateway
 		if k.downstream(where, chain.GetTransportSocket()) {
 			role = peerGateway
+		} else if facts.TLS(chain) {
+			k.terminates(where, chain)
+		}
+		if prefix, tcp, ok := names.Chosen(chain.GetFilters()); ok && chain.GetTransportSocket() == nil {
+			k.byName(where, l, prefix)
+			chain = &listenerv3.FilterChain{Filters: []*listenerv3.Filter{chain.GetFilters()[1]}}
+			k.Known(where, tcp)
 		}
 		for _, f := range chain.GetFilters() {
 			m, err := f.GetTypedConfig().UnmarshalNew()
 			switch cfg := m.(type) {
 			case *hcmv3.HttpConnectionManager:
-				k.manager(where, cfg, role).prove()
+				if k.firstTime(role, f) {
+					k.manager(where, cfg, role).prove()
+				}
 			case *tcpproxyv3.TcpProxy:
 				for _, h := range k.tcpHits(where, cfg) {
 					k.Report(Finding{

@@ -101,6 +101,7 @@ const (
 	HeaderTrust      = findings.HeaderTrust      // a trusted header that a client can write
 	PinUnproved      = findings.PinUnproved      // a pin that counts for more than it was issued for
 	TokenUnproved    = findings.TokenUnproved    // a token that is not checked as the topology says
+	Decrypted        = findings.Decrypted        // a connection that the policy lets others decrypt
 	Endless          = findings.Endless          // a stream that no policy change can end
 	AgentBypassed    = findings.AgentBypassed    // a route that must ask the agent and does not
 	NotObserved      = findings.NotObserved      // today's backend, for requests that no observation passes
@@ -182,6 +183,7 @@ type checker struct {
 	decoded   map[string]proto.Message
 
 	resolvers []*managerWalk                // that were reached, and are to be proved
+	managed   map[string]bool               // connection managers, see firstTime
 	entered   map[*listenerv3.Listener]bool // internal ones
 
 	remembered             *proofs.Book   // nil: walk everything
@@ -208,7 +210,7 @@ func newChecker(c Config, t *residency.Table, top *topology.Topology, own topolo
 		places:     places.New(top, own), reached: map[string][]places.Hit{}, open: map[string]bool{},
 		Reader:    &conditions.Reader{Algebra: a, List: new(findings.List)},
 		hostAsked: map[hostQuestion]residency.Decision{}, decoded: map[string]proto.Message{},
-		entered: map[*listenerv3.Listener]bool{}, meanings: map[string]int{},
+		entered: map[*listenerv3.Listener]bool{}, managed: map[string]bool{}, meanings: map[string]int{},
 	}
 	for _, l := range c.Listeners {
 		if l.GetInternalListener() != nil {

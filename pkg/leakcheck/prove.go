@@ -129,6 +129,8 @@ func (w *managerWalk) provePlace(r routeIn, h places.Hit) {
 	switch {
 	case h.Kind == places.Unknown && h.Today != "":
 		f.Code, f.Message = NotObserved, fmt.Sprintf("today's backend %s is reached by requests that no observation passes", h.Endpoint)
+	case h.Kind == places.Ended:
+		f.Code, f.Message = UnknownEndpoint, "a listener where connections end is no place for requests"
 	case h.Kind == places.Unknown:
 		f.Code, f.Message = UnknownEndpoint, fmt.Sprintf("%s is no place that the deployment knows", h.Endpoint)
 	case h.Kind == places.Backend && h.Region != w.own.Name:

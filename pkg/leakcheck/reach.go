@@ -131,6 +131,10 @@ func (k *checker) internalHits(l *listenerv3.Listener) []places.Hit {
 	var out []places.Hit
 	for _, chain := range facts.Chains(l) {
 		k.Known(where, chain)
+		if k.ended(where, chain) {
+			out = append(out, places.Hit{Place: places.Place{Kind: places.Ended, Region: k.own.Name}, Endpoint: where})
+			continue
+		}
 		for _, f := range chain.GetFilters() {
 			m, err := f.GetTypedConfig().UnmarshalNew()
 			switch cfg := m.(type) {
@@ -265,7 +269,7 @@ func (k *checker) transport(where string, c *clusterv3.Cluster, hits []places.Hi
 	case *rawbufferv3.RawBuffer, *internalupstreamv3.InternalUpstreamTransport:
 		proved = func(string) bool { return false }
 	default:
-		if ts.GetTypedConfig() != nil || ts.GetName() != "" {
+		if (ts.GetTypedConfig() != nil || ts.GetName() != "") && !writesAddress(ts) {
 			k.Unjudged(where, "transport socket %s of type %s (%v)", ts.GetName(), ts.GetTypedConfig().GetTypeUrl(), err)
 		}
 		proved = func(string) bool { return false }

@@ -87,6 +87,9 @@ type Rule struct {
 	// Braked: an emergency denial stands against the class. What it refuses does
 	// not pass, not even for a home under observation.
 	Braked bool `json:"braked,omitempty"`
+	// Stopped lists the regions that a braked rule would serve from: they still say
+	// whose host name stands for the home, see MayDecrypt. Nothing is served by it.
+	Stopped []string `json:"stopped,omitempty"`
 }
 
 // Cache says which edges may hold which fields for how long.
@@ -152,6 +155,9 @@ type Table struct {
 	issuers  map[string]map[string]bool
 	observed map[string]bool
 	held     map[lane][]string
+	// standing holds, by region, the rules of the homes that its host name stands
+	// for in any class.
+	standing map[string][]*Rule
 }
 
 type cell struct{ home, class string }
@@ -168,6 +174,7 @@ func New(s Spec) (*Table, error) {
 		spec:    normalise(s),
 		regions: map[string]Region{}, homes: map[string]bool{}, rules: map[cell]*Rule{}, lanes: map[lane]*Rule{},
 		issuers: map[string]map[string]bool{}, observed: map[string]bool{}, held: map[lane][]string{},
+		standing: map[string][]*Rule{},
 	}
 	for _, h := range t.spec.Observed {
 		t.observed[h] = true
@@ -195,6 +202,7 @@ func New(s Spec) (*Table, error) {
 			return nil, err
 		}
 	}
+	t.stand()
 	for i, r := range t.spec.Routes {
 		if err := t.checkRegions(r.Serve); err != nil {
 			return nil, fmt.Errorf("class route %s: %w", r.Class, err)
@@ -222,7 +230,7 @@ func (t *Table) addRule(r *Rule) error {
 	if t.rules[c] != nil {
 		return fmt.Errorf("home %s has two rules for class %s", r.Home, r.Class)
 	}
-	for _, list := range [][]string{r.Serve, r.Entry, r.LapsedServe, r.LapsedEntry} {
+	for _, list := range [][]string{r.Serve, r.Entry, r.LapsedServe, r.LapsedEntry, r.Stopped} {
 		if err := t.checkRegions(list); err != nil {
 			return fmt.Errorf("home %s, class %s: %w", r.Home, r.Class, err)
 		}
@@ -292,6 +300,9 @@ func restrict(a, b Rule) Rule {
 	out.Serve, out.LapsedServe = keep(a.Serve, a.LapsedServe, b.Serve, b.LapsedServe)
 	out.Entry, out.LapsedEntry = keep(a.Entry, a.LapsedEntry, b.Entry, b.LapsedEntry)
 	out.Braked = a.Braked || b.Braked
+	if len(b.Stopped) > 0 {
+		out.Stopped = b.Stopped
+	}
 	if out.MaxAge == 0 || (b.MaxAge != 0 && b.MaxAge < out.MaxAge) {
 		out.MaxAge = b.MaxAge
 	}
@@ -301,6 +312,7 @@ func restrict(a, b Rule) Rule {
 func clone(r Rule) Rule {
 	r.Serve, r.Entry = slices.Clone(r.Serve), slices.Clone(r.Entry)
 	r.LapsedServe, r.LapsedEntry = slices.Clone(r.LapsedServe), slices.Clone(r.LapsedEntry)
+	r.Stopped = slices.Clone(r.Stopped)
 	if r.Cache != nil {
 		c := *r.Cache
 		c.Edges, c.Fields = sorted(c.Edges), sorted(c.Fields)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -69,6 +70,22 @@ func Chains(l *listenerv3.Listener) []*listenerv3.FilterChain {
 		out = append(out, d)
 	}
 	return out
+}
+
+// TLS tells whether a chain ends TLS.
+func TLS(c *listenerv3.FilterChain) bool {
+	return c.GetTransportSocket().GetTypedConfig().MessageIs(&tlsv3.DownstreamTlsContext{})
+}
+
+// Inside tells whether a cluster leads to internal listeners only.
+func Inside(c *clusterv3.Cluster) bool {
+	static := c.GetClusterType() == nil && c.GetType() != clusterv3.Cluster_EDS
+	for _, group := range c.GetLoadAssignment().GetEndpoints() {
+		for _, e := range group.GetLbEndpoints() {
+			static = static && e.GetEndpoint().GetAddress().GetEnvoyInternalAddress() != nil && len(e.GetEndpoint().GetAdditionalAddresses()) == 0
+		}
+	}
+	return static
 }
 
 // SameKeys compares key sets as JSON. No keys at all verify nothing.

@@ -74,6 +74,9 @@ var judged = map[protoreflect.FullName]string{
 		idle_timeout downstream_idle_timeout upstream_idle_timeout access_log max_connect_attempts backoff_options hash_policy
 		max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage access_log_flush_interval
 		flush_access_log_on_connected access_log_options`,
+	"envoy.extensions.filters.network.set_filter_state.v3.Config":          `on_new_connection`,
+	"envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue": `object_key format_string`,
+	"envoy.config.core.v3.SubstitutionFormatString":                        `text_format_source`,
 	"envoy.extensions.filters.http.router.v3.Router": `dynamic_stats upstream_log upstream_log_options suppress_envoy_headers
 		strict_check_headers respect_expected_rq_timeout suppress_grpc_request_failure_code_stats
 		reject_connect_request_early_data`,

@@ -25,6 +25,7 @@ const (
 	HeaderTrust      = "header-trust"
 	PinUnproved      = "pin"
 	TokenUnproved    = "token"
+	Decrypted        = "decrypted"
 	Endless          = "endless"
 	AgentBypassed    = "agent"
 	NotObserved      = "not-observed"

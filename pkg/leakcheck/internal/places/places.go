@@ -20,6 +20,7 @@ const (
 	Peer
 	Agent
 	Resolver // a listener of this Envoy where the agent says whose data it is
+	Ended    // a listener of this Envoy where the TLS of connections ends
 )
 
 // Place is what an address is, and where.
