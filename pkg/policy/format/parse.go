@@ -52,6 +52,7 @@ type value struct {
 	style   style
 	isMap   bool
 	lines   []string
+	hang    bool // further lines stand below the first, not at the indentation
 	header  string
 	behind  tail // the opening bracket, or the header
 	entries []*entry
@@ -216,18 +217,44 @@ func (p *parser) scalar(n *yamlpos.Node, of *shape.Shape) (*value, error) {
 	if needsQuotes(n, of) {
 		return &value{style: scalar, lines: []string{`"` + n.Value + `"`}}, nil
 	}
-	v := &value{style: scalar}
+	v := &value{style: scalar, hang: n.Kind == yamlpos.Plain && p.flow > 0}
 	for i, line := range strings.Split(t.Raw, "\n") {
 		if line = strings.TrimRight(line, " "); i > 0 {
 			line = strings.TrimLeft(line, " ")
 		}
 		v.lines = append(v.lines, line)
-		if i > 0 && n.Kind == yamlpos.Plain && line != "" && strings.ContainsRune("-?:", rune(line[0])) && !strings.Contains(strings.TrimRight(n.Value, "\n"), "\n") {
-			// At the beginning of a line this looks like an item or a field.
-			return &value{style: scalar, lines: []string{strings.TrimRight(n.Value, "\n")}}, nil
-		}
+	}
+	if n.Kind == yamlpos.Plain {
+		v.lines = plainLines(v.lines, strings.TrimRight(n.Value, "\n"))
 	}
 	return v, nil
+}
+
+// plainLines lays out plain text of several lines so that it still reads as text. The
+// empty lines in it follow the text that the YAML library made of them: it counts
+// those that hold blanks in its own way. Text that looks like an item or a field at
+// the beginning of a line joins the line above.
+func plainLines(lines []string, text string) []string {
+	var out []string
+	rest := text
+	for i, line := range lines {
+		if line == "" && i > 0 {
+			continue
+		}
+		folded := strings.TrimLeft(rest, " \n")
+		breaks := strings.Count(rest[:len(rest)-len(folded)], "\n")
+		after, found := strings.CutPrefix(folded, line)
+		if !found {
+			return lines
+		}
+		rest = after
+		if i > 0 && breaks == 0 && strings.ContainsRune("-?:", rune(line[0])) {
+			out[len(out)-1] += " " + line
+			continue
+		}
+		out = append(append(out, slices.Repeat([]string{""}, breaks)...), line)
+	}
+	return out
 }
 
 // literal reads a block scalar. Its lines lose the blanks that indent it.

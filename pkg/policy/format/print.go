@@ -148,6 +148,9 @@ func (w *printer) literal(v *value, indent int) {
 func (w *printer) inline(v *value, indent int) {
 	switch v.style {
 	case scalar:
+		if v.hang {
+			indent = w.width() - 2
+		}
 		for i, line := range v.lines {
 			if i > 0 {
 				w.WriteByte('\n')

@@ -68,10 +68,11 @@ func (r *Reader) verification(x *Issuer, o *form.Object) bool {
 		q.Done()
 	}
 	if w := o.Object("whoami", false); w != nil {
-		x.Whoami = &topology.Whoami{Service: w.Name("service", true), Member: w.Ident("member", true)}
+		x.Whoami = &topology.Whoami{Service: w.Name("service", true)}
 		if v := w.Need("path"); v != nil {
 			x.Whoami.Path, _ = r.Path(v, "path", false)
 		}
+		x.Whoami.Member = w.Ident("member", true)
 		w.Done()
 	}
 	if r.Recording() {

@@ -342,6 +342,11 @@ func (b *builder) node(n ast.Node, left int) *Node {
 		out.Kind, out.Value = Plain, v.Value
 		if t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType {
 			out.Kind = Quoted
+		} else if line := itemLike(t.Origin); line >= 0 {
+			b.faults = append(b.faults, Fault{
+				Reason: Syntax, Detail: "a further line of a text begins with -, as an item of a list does; put the text in quotes, or mend the indentation",
+				Line: out.Line - line, Column: 1,
+			})
 		}
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		b.mark(t)
@@ -371,6 +376,20 @@ func (b *builder) node(n ast.Node, left int) *Node {
 		b.faults = append(b.faults, Fault{Reason: Syntax, Detail: "this form of YAML is not accepted", Line: out.Line, Column: out.Column})
 	}
 	return out
+}
+
+// itemLike finds a further line of plain text that begins with a dash, counted from the
+// last one, at which the library says that the text stands; -1 where there is none.
+// YAML takes it for text, people for an item, and the library swallows comments behind
+// it.
+func itemLike(plain string) int {
+	lines := strings.Split(strings.Trim(plain, " \r\n"), "\n")
+	for i, line := range lines {
+		if i > 0 && strings.HasPrefix(strings.TrimLeft(line, " "), "-") {
+			return len(lines) - 1 - i
+		}
+	}
+	return -1
 }
 
 func (b *builder) fields(out *Node, values []*ast.MappingValueNode, left int) {

@@ -85,6 +85,8 @@ func TestParseRefuses(t *testing.T) {
 		{"a: [1,\n", Syntax, 1, 4},
 		{"- a\n-b\n", Syntax, 2, 1},
 		{"a: \"x\n", Syntax, 1, 4},
+		{"x: a\n  - b\n", Syntax, 2, 1},
+		{"x:\n  a\n\n   -b # c\n    d\n", Syntax, 4, 1},
 		{strings.Repeat("[", 33) + strings.Repeat("]", 33), TooDeep, 1, 33},
 		{strings.Repeat("- ", 40) + "a\n", TooDeep, 1, 65},
 		{strings.Repeat("x", MaxSize+1), TooLarge, 1, 1},
