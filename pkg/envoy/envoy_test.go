@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -94,14 +95,32 @@ func TestRolesOfEnvoys(t *testing.T) {
 }
 
 func TestGolden(t *testing.T) {
-	for _, n := range []envoy.Node{{Region: "eu", Role: envoy.Gateway}, {Region: "sa", Role: envoy.Sidecar}} {
-		t.Run(n.String(), func(t *testing.T) {
-			res := translate(t, envoy.Input{Table: table(t, spec()), Topology: place(), Node: n})
+	pinned := place()
+	pinned.Pins = &topology.Pins{TTL: 10 * time.Minute, Cookie: topology.PinCookie, Header: topology.PinHeader}
+	pinned.Issuers = append(pinned.Issuers,
+		topology.Issuer{Issuer: "https://opaque", Whoami: &topology.Whoami{Service: "message", Path: "/whoami", Member: "user_id"}},
+		topology.Issuer{Issuer: "https://silent", Audiences: []string{"im"}, JWKS: jwks, Sources: []topology.TokenSource{
+			{Header: "authorization", Prefix: "Bearer "}, {Cookie: "session"}, {Query: "token"}, {Subprotocol: "bearer."}, {Query: "v", JSON: "token"},
+		}})
+	for i := range pinned.Regions {
+		pinned.Regions[i].PinKeys = jwks
+	}
+	for _, n := range []struct {
+		envoy.Node
+		place *topology.Topology
+		file  string
+	}{
+		{envoy.Node{Region: "eu", Role: envoy.Gateway}, place(), "eu-gateway"},
+		{envoy.Node{Region: "sa", Role: envoy.Sidecar}, place(), "sa-sidecar"},
+		{envoy.Node{Region: "eu", Role: envoy.Gateway}, pinned, "eu-gateway-pins"},
+	} {
+		t.Run(n.file, func(t *testing.T) {
+			res := translate(t, envoy.Input{Table: table(t, spec()), Topology: n.place, Node: n.Node})
 			got, err := envoy.Render(res)
 			if err != nil {
 				t.Fatal(err)
 			}
-			file := filepath.Join("testdata", n.Region+"-"+n.Role+".json")
+			file := filepath.Join("testdata", n.file+".json")
 			if *update {
 				if err := os.WriteFile(file, got, 0o644); err != nil {
 					t.Fatal(err)
