@@ -80,6 +80,44 @@ func TestT36_ForbiddingAHomeClosesItsConnectionsOnly(t *testing.T) {
 	s.only(t, before, "")
 }
 
+// T12: TR's users move to Frankfurt while their XMPP and MQTT are open at all
+// entries. Exactly theirs close; at the host name of the region that serves them
+// now they reach the new server, with the JIDs they had; the old server, and the
+// host name that stands for nobody any more, see nothing of it.
+func TestT12_AHomeMovesAndItsUsersFollow(t *testing.T) {
+	s := shared(t)
+	l := start(t, s.backends())
+	moved := everywhere(t, l, s, "tr-istanbul")
+	others := append(everywhere(t, l, s, "me-riyadh"), everywhere(t, l, s, "eu-frankfurt")...)
+	began := l.apply(t,
+		[3]string{"jurisdictions/tr.yaml", "serve: [tr-istanbul]", "serve: [eu-frankfurt]"},
+		[3]string{"jurisdictions/tr.yaml", "for: [entry]", "for: [entry, serve]"})
+	closedWithin(t, moved, began, 3*time.Second)
+	for _, c := range others {
+		if c.closed() != 0 {
+			t.Errorf("%s has closed", c.name)
+			continue
+		}
+		c.alive(t)
+	}
+	jid := s["eu-frankfurt"].registerAt(t, "mover", hostOf["tr-istanbul"])
+	before := s.settled(t)
+	for _, entry := range regions {
+		x := l.xmppAt(t, entry, hostOf["eu-frankfurt"], jid)
+		x.iq(t, "set", "", `<vCard xmlns="vcard-temp"><FN>Mover</FN></vCard>`)
+		x.leave(t)
+		m := l.mqttAt(t, entry, hostOf["eu-frankfurt"], jid)
+		m.follow(t, "moved/"+entry)
+		m.say(t, "moved/"+entry, "here")
+		m.hear(t, "moved/"+entry+":here")
+		m.Disconnect(100)
+
+		_, err := l.dialXMPP(entry, hostOf["tr-istanbul"])
+		isRefused(t, err, 403, "no-home")
+	}
+	s.only(t, before, "eu-frankfurt")
+}
+
 // T14, T40: with SA's server down, SA's users are refused for as long as it
 // takes, and no other server sees any of it. When it is back, so are they.
 func TestT40_AHomeWhoseServerIsDownIsServedByNobodyElse(t *testing.T) {

@@ -6,17 +6,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// ejabberd is one real server. It listens on Unix sockets only, and without
+// ejabberd is one real server, willing to serve the domains of all regions: nothing
+// but the way to it keeps them apart. It listens on Unix sockets only, and without
 // Erlang's own network, so that nothing reaches it but by its relays.
 type ejabberd struct {
 	domain string
@@ -54,7 +58,7 @@ modules:
   mod_vcard: {}
 `
 
-// startEjabberd starts a server of one XMPP domain.
+// startEjabberd starts a server, of which domain is the name in its certificate.
 func startEjabberd(t testing.TB, domain string) *ejabberd {
 	t.Helper()
 	apps, _ := filepath.Glob("/usr/lib/*/ejabberd-*/ebin/ejabberd.app")
@@ -69,7 +73,7 @@ func startEjabberd(t testing.TB, domain string) *ejabberd {
 	e := &ejabberd{domain: domain, dir: dir, ended: make(chan struct{})}
 	authority.issue(t, filepath.Join(dir, "public.pem"), domain)
 	config := filepath.Join(dir, "ejabberd.yml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, ejabberdConfig, domain, dir), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, ejabberdConfig, strings.Join(slices.Sorted(maps.Values(hostOf)), ", "), dir), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	e.cmd = exec.Command(erl, "+S", "1:1", "+sbwt", "none", "-noinput", "-mnesia", "dir", fmt.Sprintf("%q", filepath.Join(dir, "spool")), "-s", "ejabberd")
@@ -134,13 +138,18 @@ func (e *ejabberd) ask(command string, args map[string]any, into any) error {
 
 const password = "a password of no use elsewhere"
 
-// register enters a user, whose JID it returns.
+// register enters a user of the server's own domain, whose JID it returns.
 func (e *ejabberd) register(t testing.TB, user string) string {
 	t.Helper()
-	if err := e.ask("register", map[string]any{"user": user, "host": e.domain, "password": password}, nil); err != nil {
+	return e.registerAt(t, user, e.domain)
+}
+
+func (e *ejabberd) registerAt(t testing.TB, user, domain string) string {
+	t.Helper()
+	if err := e.ask("register", map[string]any{"user": user, "host": domain, "password": password}, nil); err != nil {
 		t.Fatal(err)
 	}
-	return user + "@" + e.domain
+	return user + "@" + domain
 }
 
 // seen asks the server and its relays.

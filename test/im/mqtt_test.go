@@ -52,6 +52,12 @@ func mqttOver(conn net.Conn, user string) (*mqttClient, error) {
 func (l *lab) mqtt(t testing.TB, entry, jid string) *mqttClient {
 	t.Helper()
 	_, host, _ := strings.Cut(jid, "@")
+	return l.mqttAt(t, entry, host, jid)
+}
+
+// mqttAt is mqtt for a host name that is not the user's domain.
+func (l *lab) mqttAt(t testing.TB, entry, host, jid string) *mqttClient {
+	t.Helper()
 	c, err := l.dialMQTT(entry, host, jid)
 	if err != nil {
 		t.Fatalf("%s at %s: %v", jid, entry, err)

@@ -147,10 +147,14 @@ func (r *refused) Error() string { return fmt.Sprintf("%d %s: %v", r.status, r.r
 
 // dialXMPP opens a WebSocket of XMPP at an entry, for a host name.
 func (l *lab) dialXMPP(entry, host string) (xmppLink, error) {
+	return overWebSocket(l.client(entry), "ws://"+host)
+}
+
+func overWebSocket(c *http.Client, base string) (xmppLink, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	c, resp, err := websocket.Dial(ctx, "ws://"+host+"/ws", &websocket.DialOptions{
-		HTTPClient: l.client(entry), Subprotocols: []string{"xmpp"},
+	ws, resp, err := websocket.Dial(ctx, base+"/ws", &websocket.DialOptions{
+		HTTPClient: c, Subprotocols: []string{"xmpp"},
 	})
 	if err != nil {
 		r := &refused{err: err}
@@ -159,18 +163,24 @@ func (l *lab) dialXMPP(entry, host string) (xmppLink, error) {
 		}
 		return nil, r
 	}
-	if c.Subprotocol() != "xmpp" {
-		c.CloseNow()
-		return nil, fmt.Errorf("the subprotocol is %q", c.Subprotocol())
+	if ws.Subprotocol() != "xmpp" {
+		ws.CloseNow()
+		return nil, fmt.Errorf("the subprotocol is %q", ws.Subprotocol())
 	}
-	c.SetReadLimit(1 << 20)
-	return framed{c}, nil
+	ws.SetReadLimit(1 << 20)
+	return framed{ws}, nil
 }
 
 // xmpp logs a user in by WebSocket, through the gateway of an entry.
 func (l *lab) xmpp(t testing.TB, entry, jid string) *xmppClient {
 	t.Helper()
 	_, host, _ := strings.Cut(jid, "@")
+	return l.xmppAt(t, entry, host, jid)
+}
+
+// xmppAt is xmpp for a host name that is not the user's domain.
+func (l *lab) xmppAt(t testing.TB, entry, host, jid string) *xmppClient {
+	t.Helper()
 	link, err := l.dialXMPP(entry, host)
 	if err != nil {
 		t.Fatalf("%s at %s: %v", jid, entry, err)
