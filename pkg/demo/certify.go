@@ -43,17 +43,17 @@ func (d *demo) certify() error {
 		if r.host != "" {
 			public.DNS = append([]string{r.host}, local.DNS...)
 		}
-		if err := d.certifyEnvoy(a, gatewayID(r.name), r.admin, public); err != nil {
+		if err := d.certifyEnvoy(a, gatewayID(r.name), r, r.admin, public); err != nil {
 			return err
 		}
-		if err := d.certifyEnvoy(a, sidecarID(r.name), r.sideMin, local); err != nil {
+		if err := d.certifyEnvoy(a, sidecarID(r.name), r, r.sideMin, local); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *demo) certifyEnvoy(a *identity.Authority, id identity.ID, admin string, o identity.Options) error {
+func (d *demo) certifyEnvoy(a *identity.Authority, id identity.ID, r regionPlan, admin string, o identity.Options) error {
 	node, err := a.Issue(id, o)
 	if err != nil {
 		return err
@@ -80,6 +80,7 @@ func (d *demo) certifyEnvoy(a *identity.Authority, id identity.ID, admin string,
 		Coverage: 100, // a demo has few users
 		ID:       id.String(), Cluster: id.Role, Admin: admin, XDS: d.xds, TrustDomain: d.trustDomain,
 		Node: pair(nodeDir), Public: pair(publicDir), CA: envoy.PEM{File: filepath.Join(nodeDir, identity.CAFile)},
+		Agent: r.socket,
 	})
 	if err != nil {
 		return err

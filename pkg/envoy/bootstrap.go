@@ -2,8 +2,10 @@ package envoy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -24,9 +26,11 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/counted"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/fence"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/mutual"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/packing"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/sample"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/upstream"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
@@ -56,6 +60,9 @@ type BootstrapSpec struct {
 	// Coverage is how many of 100 requests with a verified user are shown to the
 	// agent, which counts users by home; 0 leaves Envoy's default, 1.
 	Coverage int
+	// Agent is the Unix socket of the agent beside this Envoy, which says whom to keep
+	// out; default topology.DefaultAgent.
+	Agent string
 }
 
 // PEM is a file or its content.
@@ -83,7 +90,11 @@ func Bootstrap(s BootstrapSpec) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.StaticResources.Clusters = []*clusterv3.Cluster{xds}
+	p := new(packing.Packer)
+	b.StaticResources.Clusters = []*clusterv3.Cluster{xds, fence.Agent(p, cmp.Or(s.Agent, topology.DefaultAgent))}
+	if p.Err() != nil {
+		return nil, p.Err()
+	}
 	b.DynamicResources = &bootstrapv3.Bootstrap_DynamicResources{
 		CdsConfig: fromADS(), LdsConfig: fromADS(),
 		AdsConfig: &corev3.ApiConfigSource{
@@ -98,11 +109,18 @@ func Bootstrap(s BootstrapSpec) ([]byte, error) {
 }
 
 // StaticBootstrap returns one JSON file with which an Envoy runs r without any
-// control plane.
+// control plane. It keeps out nobody by itself: its fence is open.
 func StaticBootstrap(s BootstrapSpec, r *Resources) ([]byte, error) {
 	b, err := s.base()
 	if err != nil {
 		return nil, err
+	}
+	p := new(packing.Packer)
+	open := *r
+	open.Extensions = append(slices.Clone(r.Extensions), fence.Open(p))
+	r = &open
+	if p.Err() != nil {
+		return nil, p.Err()
 	}
 	b.StaticResources.Clusters = r.Clusters
 	for _, l := range r.Listeners {
@@ -208,7 +226,7 @@ func (s BootstrapSpec) controlPlane() (*clusterv3.Cluster, error) {
 	t := begin(Input{Topology: &topology.Topology{TrustDomain: s.TrustDomain}}, topology.Region{})
 	c := &clusterv3.Cluster{
 		Name:                          ControlPlaneCluster,
-		ConnectTimeout:                durationpb.New(connectTimeout),
+		ConnectTimeout:                durationpb.New(upstream.ConnectTimeout),
 		TypedExtensionProtocolOptions: t.protocolOptions(http2, true),
 		TransportSocket: &corev3.TransportSocket{
 			Name: "envoy.transport_sockets.tls",

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -28,7 +27,6 @@ const (
 )
 
 const (
-	connectTimeout = 2 * time.Second
 	// healthPath is where a peer answers whether a service has a live backend in
 	// its region. It is not reachable by users.
 	healthPath = "/.domicile/health/"
@@ -108,7 +106,7 @@ func (t *translation) listCluster(d destination, peerProto protocol) string {
 	}
 	t.addCluster(&clusterv3.Cluster{
 		Name:           name,
-		ConnectTimeout: durationpb.New(connectTimeout),
+		ConnectTimeout: durationpb.New(upstream.ConnectTimeout),
 		LbPolicy:       clusterv3.Cluster_CLUSTER_PROVIDED,
 		ClusterDiscoveryType: &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
 			Name:        "envoy.clusters.aggregate",
@@ -123,7 +121,7 @@ func (t *translation) listCluster(d destination, peerProto protocol) string {
 func (t *translation) localCluster(service string, p protocol, checked bool) string {
 	c := &clusterv3.Cluster{
 		Name:           service + "@" + t.region.Name + string(p),
-		ConnectTimeout: durationpb.New(connectTimeout),
+		ConnectTimeout: durationpb.New(upstream.ConnectTimeout),
 		LbPolicy:       clusterv3.Cluster_LEAST_REQUEST,
 	}
 	if checked {
@@ -148,7 +146,7 @@ func (t *translation) peerCluster(region, service string, p protocol) string {
 	to, _ := t.Topology.Region(region)
 	c := &clusterv3.Cluster{
 		Name:           "peer@" + region,
-		ConnectTimeout: durationpb.New(connectTimeout),
+		ConnectTimeout: durationpb.New(upstream.ConnectTimeout),
 		LbPolicy:       clusterv3.Cluster_LEAST_REQUEST,
 	}
 	alpn := "h2"
@@ -183,7 +181,7 @@ const agentName = "agent"
 func (t *translation) agentCluster() *clusterv3.Cluster {
 	return &clusterv3.Cluster{
 		Name:                          agentName,
-		ConnectTimeout:                durationpb.New(connectTimeout),
+		ConnectTimeout:                durationpb.New(upstream.ConnectTimeout),
 		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
 		TypedExtensionProtocolOptions: t.protocolOptions(http2, false),
 		LoadAssignment: upstream.Assignment(agentName, &corev3.Address{Address: &corev3.Address_Pipe{

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/address"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/fence"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/inner"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/match"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/mutual"
@@ -128,7 +129,7 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 		}},
 		HttpFilters:                  t.filters(name),
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		LocalReplyConfig:             t.replies(reply.FromVirtualHost),
+		LocalReplyConfig:             t.replies(reply.FromVirtualHost, t.fenced(name)),
 		UseRemoteAddress:             wrapperspb.Bool(true),
 		NormalizePath:                wrapperspb.Bool(true),
 		MergeSlashes:                 true,
@@ -174,12 +175,18 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 // filters are those of a listener. Who calls, and by what pin, comes by ECDS.
 func (t *translation) filters(listener string) []*hcmv3.HttpFilter {
 	out := []*hcmv3.HttpFilter{tokens.ByECDS(t.Packer, tokens.Name(t.Topology, listener == Peer), tokens.Type, fromADS())}
-	if t.Topology.Pins != nil && listener != "egress" {
+	if t.fenced(listener) {
 		pin := tokens.ByECDS(t.Packer, tokens.PinFilterName, tokens.PinFilterType, fromADS())
 		pin.Disabled = true
-		out = append(out, pin)
+		out = append(out, fence.Filter(t.Packer), pin)
 	}
 	return append(out, t.router())
+}
+
+// fenced tells whether a listener has the filters of users whose home agents know:
+// pins, and the fence.
+func (t *translation) fenced(listener string) bool {
+	return t.Topology.Pins != nil && listener != "egress"
 }
 
 func removePrefix(prefix string) *mutationv3.HeaderMutation {
@@ -200,8 +207,8 @@ func fromADS() *corev3.ConfigSource {
 	}
 }
 
-func (t *translation) replies(policy string) *hcmv3.LocalReplyConfig {
-	out, err := reply.Config(policy)
+func (t *translation) replies(policy string, fenced bool) *hcmv3.LocalReplyConfig {
+	out, err := reply.Config(policy, fenced)
 	if err != nil {
 		t.Fail(err)
 	}
@@ -260,7 +267,7 @@ func (t *translation) guardCluster(r residency.Route, target string, d destinati
 		CodecType:            hcmv3.HttpConnectionManager_AUTO,
 		HttpFilters:          []*hcmv3.HttpFilter{t.agentFilter(), t.router()},
 		UpgradeConfigs:       []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		LocalReplyConfig:     t.replies("%REQ(" + policyHeader + ")%"),
+		LocalReplyConfig:     t.replies("%REQ("+policyHeader+")%", false),
 		NormalizePath:        wrapperspb.Bool(true),
 		StreamIdleTimeout:    durationpb.New(0),
 		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{AllowConnect: true},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/counted"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/tokens"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/upstream"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -40,7 +41,7 @@ func (t *translation) todayCluster(d destination) string {
 	if t.has(name) {
 		return name
 	}
-	c := &clusterv3.Cluster{Name: name, ConnectTimeout: durationpb.New(connectTimeout), LbPolicy: clusterv3.Cluster_LEAST_REQUEST}
+	c := &clusterv3.Cluster{Name: name, ConnectTimeout: durationpb.New(upstream.ConnectTimeout), LbPolicy: clusterv3.Cluster_LEAST_REQUEST}
 	if d.proto == http2 {
 		c.TypedExtensionProtocolOptions = t.protocolOptions(http2, false)
 	}

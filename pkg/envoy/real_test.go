@@ -26,11 +26,19 @@ import (
 	"testing"
 	"time"
 
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	extensionv3 "github.com/envoyproxy/go-control-plane/envoy/service/extension/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy"
 	"github.com/domicile-dev/domicile/pkg/identity"
@@ -53,6 +61,9 @@ type real struct {
 	asked map[string][]*authv3.CheckRequest
 	// answer is what the agent of a region says.
 	answer func(region string, r *authv3.CheckRequest) *authv3.CheckResponse
+	// fence, if there is one, is what agents send as the fence; nil messages are not
+	// sent.
+	fence chan proto.Message
 }
 
 type key struct {
@@ -141,6 +152,9 @@ func newReal(t testing.TB, change func(*real)) *real {
 		top: place(), issuer: newKey(t, "i"), pins: map[string]*key{}, secret: []byte("0123456789abcdef0123456789abcdef"),
 		seen: map[string][]*http.Request{}, asked: map[string][]*authv3.CheckRequest{},
 	}
+	if change != nil {
+		change(r)
+	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "secret.json")
 	if err := os.WriteFile(file, []byte(`{"keys":[{"kty":"oct","alg":"HS256","kid":"s","k":"`+raw64(r.secret)+`"}]}`), 0o600); err != nil {
@@ -170,12 +184,7 @@ func newReal(t testing.TB, change func(*real)) *real {
 		x.Backends = map[string][]string{"message": {at}, "profile": {at}}
 		r.agent(t, x.Name, x.Agent)
 	}
-	if change != nil {
-		change(r)
-	}
-	if r.table == nil {
-		r.table = table(t, realSpec())
-	}
+	r.table = table(t, realSpec())
 	authority, err := identity.NewAuthority(r.top.TrustDomain)
 	if err != nil {
 		t.Fatal(err)
@@ -248,6 +257,9 @@ func (r *real) agent(t testing.TB, region, socket string) {
 	}
 	s := grpc.NewServer()
 	authv3.RegisterAuthorizationServer(s, agentServer{r: r, region: region})
+	if r.fence != nil {
+		extensionv3.RegisterExtensionConfigDiscoveryServiceServer(s, fenceServer{fence: r.fence})
+	}
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(s.Stop)
 }
@@ -282,12 +294,17 @@ func (r *real) start(t testing.TB, bin, dir string, authority *identity.Authorit
 	}
 	pair := envoy.KeyPair{Certificate: envoy.PEM{Inline: string(pem.Cert)}, Key: envoy.PEM{Inline: string(pem.Key)}}
 	admin := freeAddress(t)
-	body, err := envoy.StaticBootstrap(envoy.BootstrapSpec{
-		ID: id.String(), Cluster: "gateway", Admin: admin, TrustDomain: r.top.TrustDomain,
-		Node: pair, Public: pair, CA: envoy.PEM{Inline: string(pem.CA)},
-	}, res)
+	at, _ := r.top.Region(region)
+	boot := envoy.BootstrapSpec{
+		ID: id.String(), Cluster: "gateway", Admin: admin, XDS: "127.0.0.1:1", TrustDomain: r.top.TrustDomain,
+		Node: pair, Public: pair, CA: envoy.PEM{Inline: string(pem.CA)}, Agent: at.Agent,
+	}
+	body, err := envoy.StaticBootstrap(boot, res)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if r.fence != nil {
+		body = fencedByAgent(t, boot, body, res)
 	}
 	file := filepath.Join(dir, region+".json")
 	if err := os.WriteFile(file, body, 0o600); err != nil {
@@ -408,4 +425,97 @@ func (r *real) pin(region, home, issuer, authorization string, set map[string]an
 	maps.Copy(c, set)
 	maps.DeleteFunc(c, func(_ string, v any) bool { return v == nil })
 	return r.pins[region].sign(c)
+}
+
+// fenceServer gives Envoys what comes out of a channel, and hears their answers.
+type fenceServer struct {
+	extensionv3.UnimplementedExtensionConfigDiscoveryServiceServer
+	fence chan proto.Message
+}
+
+func (f fenceServer) DeltaExtensionConfigs(stream extensionv3.ExtensionConfigDiscoveryService_DeltaExtensionConfigsServer) error {
+	for n := 0; ; n++ {
+		req, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if req.GetErrorDetail() != nil {
+			return fmt.Errorf("envoy refused: %v", req.GetErrorDetail())
+		}
+		if n > 0 && req.GetResponseNonce() == "" {
+			n-- // another listener's subscription
+			continue
+		}
+		select {
+		case m := <-f.fence:
+			body, err := anypb.New(m)
+			if err != nil {
+				return err
+			}
+			resource, err := anypb.New(&corev3.TypedExtensionConfig{Name: "domicile.fence", TypedConfig: body})
+			if err != nil {
+				return err
+			}
+			err = stream.Send(&discoveryv3.DeltaDiscoveryResponse{
+				TypeUrl: envoy.ExtensionType, Nonce: fmt.Sprint(n),
+				Resources: []*discoveryv3.Resource{{Name: "domicile.fence", Version: fmt.Sprint(n), Resource: resource}},
+			})
+			if err != nil {
+				return err
+			}
+		case <-stream.Context().Done():
+			return nil
+		}
+	}
+}
+
+// fencedByAgent takes the fence of a static file out again: it comes from the agent's
+// cluster, as under a control plane.
+func fencedByAgent(t testing.TB, spec envoy.BootstrapSpec, static []byte, res *envoy.Resources) []byte {
+	t.Helper()
+	asked, err := envoy.Bootstrap(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b, dynamic bootstrapv3.Bootstrap
+	for m, data := range map[*bootstrapv3.Bootstrap][]byte{&b: static, &dynamic: asked} {
+		if err := protojson.Unmarshal(data, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range dynamic.GetStaticResources().GetClusters() {
+		if c.GetName() == "domicile_agent" {
+			b.StaticResources.Clusters = append(b.StaticResources.Clusters, c)
+		}
+	}
+	for i, l := range b.GetStaticResources().GetListeners() {
+		for j, chain := range l.GetFilterChains() {
+			filter := chain.GetFilters()[0]
+			var hcm, before hcmv3.HttpConnectionManager
+			if !filter.GetTypedConfig().MessageIs(&hcm) {
+				continue
+			}
+			if err := filter.GetTypedConfig().UnmarshalTo(&hcm); err != nil {
+				t.Fatal(err)
+			}
+			if err := res.Listeners[i].GetFilterChains()[j].GetFilters()[0].GetTypedConfig().UnmarshalTo(&before); err != nil {
+				t.Fatal(err)
+			}
+			for k, f := range before.GetHttpFilters() {
+				if f.GetName() == "domicile.fence" {
+					hcm.HttpFilters[k] = f
+				}
+			}
+			body, err := anypb.New(&hcm)
+			if err != nil {
+				t.Fatal(err)
+			}
+			filter.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: body}
+		}
+	}
+	out, err := envoy.JSON(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

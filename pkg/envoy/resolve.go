@@ -185,7 +185,7 @@ func (t *translation) resolver(name string) *hcmv3.HttpConnectionManager {
 		}},
 		HttpFilters:          []*hcmv3.HttpFilter{t.resolveFilter(), t.router()},
 		UpgradeConfigs:       []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		LocalReplyConfig:     t.replies(reply.FromVirtualHost),
+		LocalReplyConfig:     t.replies(reply.FromVirtualHost, false),
 		NormalizePath:        wrapperspb.Bool(true),
 		StreamIdleTimeout:    durationpb.New(0),
 		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{AllowConnect: true},

@@ -8,6 +8,7 @@ package reply
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -46,15 +47,26 @@ func details(prefixes ...string) string {
 	return "(" + strings.Join(out, " || ") + ")"
 }
 
-// Config types Envoy's own answers. Policy is the format of the table's digest.
-func Config(policy string) (*hcmv3.LocalReplyConfig, error) {
+// row is what answers are given where a condition holds.
+type row struct {
+	when   string
+	status uint32
+	why    residency.Reason
+}
+
+// fenced are the answers of the fence: of a user who was erased, and of one who moved
+// and whose token names the home that was.
+var fenced = []row{
+	{details("rbac_access_denied_matched_policy[erased]"), 410, residency.Erased},
+	{details("rbac_access_denied_matched_policy[moved]"), 401, residency.BadToken},
+}
+
+// Config types Envoy's own answers. Policy is the format of the table's digest; fence
+// tells whether there is one.
+func Config(policy string, fence bool) (*hcmv3.LocalReplyConfig, error) {
 	const always5xx = "response.code >= 500"
 	ours, longest := details("direct_response"), details("max_duration_timeout")
-	rows := []struct {
-		when   string
-		status uint32
-		why    residency.Reason
-	}{
+	rows := []row{
 		{details("jwt_authn_access_denied") + " && !" + details("jwt_authn_access_denied{Jwt_is_missing"), 401, residency.BadToken},
 		{details("ext_authz_denied"), 0, ""}, // the agent has said it all
 		{details("ext_authz_error", "rbac_access_denied", "route_not_found", "route_configuration_not_found", "overload"), 503, residency.NotDecidable},
@@ -62,6 +74,9 @@ func Config(policy string) (*hcmv3.LocalReplyConfig, error) {
 		{"(response.code >= 500 || " + longest + ") && !" + ours, 503, residency.RegionUnavailable},
 		{always5xx, 0, residency.Reason(fromRoute(Reason))},
 		{"true", 0, residency.Reason(fromRoute(Reason))},
+	}
+	if fence {
+		rows = slices.Concat(fenced, rows)
 	}
 	out := &hcmv3.LocalReplyConfig{BodyFormat: problem(fromRoute(Reason), fromRoute(Title), policy)}
 	for _, r := range rows {

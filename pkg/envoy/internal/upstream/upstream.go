@@ -19,6 +19,9 @@ import (
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/packing"
 )
 
+// ConnectTimeout bounds how long a connection may take to come about.
+const ConnectTimeout = 2 * time.Second
+
 const healthInterval = time.Second
 
 // Unlimited lifts Envoy's bound of 1,024 connections and requests a cluster: what
