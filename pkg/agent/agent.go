@@ -1,8 +1,9 @@
-// Package agent is the service beside the Envoys of one region. It answers
-// their ext_authz calls for requests whose subject is the user named in the
-// path, counts the users that they see by home (package coverage), and tells the
-// rest of the region its health, identity, metrics and, if it holds one, the
-// directory's entry for a keyed hash.
+// Package agent is the service beside the Envoys of one region. It finds the homes
+// of first contacts (package resolver), answers for requests whose subject is the
+// user named in the path, gives the Envoys the fence of users who moved or were
+// erased (package fence), counts the users that they see by home (package coverage),
+// and tells the rest of the region its health, identity, metrics and, if it holds
+// one, the directory's entry for a keyed hash.
 //
 // Until the edge cache exists an agent serves a user's data to that user only
 // and answers everybody else not-decidable. It never widens what Envoy's own
@@ -36,7 +37,9 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/agent/coverage"
 	"github.com/domicile-dev/domicile/pkg/directory"
+	"github.com/domicile-dev/domicile/pkg/fence"
 	"github.com/domicile-dev/domicile/pkg/identity"
+	"github.com/domicile-dev/domicile/pkg/resolver"
 )
 
 // stopTimeout is how long Run lets calls in flight finish.
@@ -50,10 +53,31 @@ type Config struct {
 	Socket string
 	// Listen is the host:port of the HTTP side.
 	Listen string
-	// Directory is nil where the region holds none.
-	Directory directory.Directory
-	Version   string
-	Log       *slog.Logger
+	// Directory returns the directory; it, or what it returns, is nil where the region
+	// holds none.
+	Directory func() directory.Directory
+	// Resolver finds homes; nil refuses every first contact. HashKey is that of
+	// identity.UserHash; without it a pin alone does not tell who calls.
+	Resolver *resolver.Resolver
+	HashKey  []byte
+	// Fence is given to the Envoys; nil for none.
+	Fence *fence.Server
+	// Ready tells why the agent is not ready, beside what Run knows; nil: it is.
+	Ready func() error
+	// Peer is the mTLS side, for operators and other agents; nil for none.
+	Peer *Peer
+	// Also runs beside the agent until ctx ends, and ends the agent if it fails.
+	Also []func(ctx context.Context) error
+	// Metrics gathers what /metrics shows; nil for a registry of the agent's own.
+	Metrics *prometheus.Registry
+	Version string
+	Log     *slog.Logger
+}
+
+// Peer is the mTLS side of an agent.
+type Peer struct {
+	Listener net.Listener // with the settings of identity.ServerTLS
+	Handler  http.Handler
 }
 
 // Run serves until ctx ends, then lets calls in flight finish for five seconds.
@@ -76,48 +100,73 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer tcp.Close()
 
-	reg := prometheus.NewRegistry()
-	checker := newChecker(reg, cfg.Log)
+	reg := cfg.Metrics
+	if reg == nil {
+		reg = prometheus.NewRegistry()
+	}
+	checker := newChecker(cfg, reg)
 	alive := health.NewServer()
 	rpc := grpc.NewServer(grpc.MaxRecvMsgSize(1 << 20))
 	authv3.RegisterAuthorizationServer(rpc, checker)
 	seen := coverage.New(time.Now())
 	seen.Register(rpc)
 	grpc_health_v1.RegisterHealthServer(rpc, alive)
-	web := &http.Server{
-		Handler:           handler(cfg, reg, seen),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn),
+	if cfg.Fence != nil {
+		cfg.Fence.Register(rpc)
+	}
+	servers := map[*http.Server]net.Listener{server(handler(cfg, reg, seen), cfg.Log): tcp}
+	if cfg.Peer != nil {
+		servers[server(cfg.Peer.Handler, cfg.Log)] = cfg.Peer.Listener
 	}
 	cfg.Log.Info("agent is up", "id", cfg.ID.String(), "listen", tcp.Addr().String())
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return rpc.Serve(sock) })
-	g.Go(func() error {
-		if err := web.Serve(tcp); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
+	for web, l := range servers {
+		g.Go(func() error {
+			if err := web.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+	}
+	for _, f := range cfg.Also {
+		g.Go(func() error { return f(ctx) })
+	}
 	g.Go(func() error {
 		<-ctx.Done()
 		alive.Shutdown()
+		if cfg.Fence != nil {
+			cfg.Fence.Close()
+		}
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		context.AfterFunc(stop, rpc.Stop)
 		rpc.GracefulStop()
-		if err := web.Shutdown(stop); err != nil {
-			return web.Close()
+		var errs []error
+		for web := range servers {
+			if err := web.Shutdown(stop); err != nil {
+				errs = append(errs, web.Close())
+			}
 		}
-		return nil
+		return errors.Join(errs...)
 	})
 	err = g.Wait()
 	cfg.Log.Info("agent is down", "id", cfg.ID.String())
 	return err
+}
+
+// server bounds what a client can do.
+func server(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      45 * time.Second, // who asks may wait for Envoys
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
 }
 
 // listenUnix listens on a Unix socket that only this user may open. It takes

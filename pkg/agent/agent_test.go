@@ -197,7 +197,7 @@ func startAt(t *testing.T, socket string) running {
 	done := make(chan error, 1)
 	go func() {
 		done <- agent.Run(ctx, agent.Config{
-			ID: id, Socket: socket, Listen: addr, Directory: r.dir, Version: "v1", Log: slog.New(slog.NewJSONHandler(r.log, nil)),
+			ID: id, Socket: socket, Listen: addr, Directory: func() directory.Directory { return r.dir }, Version: "v1", Log: slog.New(slog.NewJSONHandler(r.log, nil)),
 		})
 	}()
 	t.Cleanup(func() {

@@ -5,23 +5,33 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
 // question is one ext_authz call, reduced to what the decision needs.
 type question struct {
 	class, template, policy string // from the route
 	home, user              string // from the verified token; set by Envoy, never by the client
+	hash                    string // of the user, from a verified pin; counts where user is empty
 	path                    string // as Envoy routed it, with the query
 }
 
 // decide tells whether the caller is the user whom the path names. The zero
-// question is refused.
-func decide(q question) bool {
-	if q.class == "" || q.template == "" || q.policy == "" || q.home == "" || q.user == "" {
+// question is refused. Key is that of identity.UserHash; without it a pin alone does
+// not tell who calls.
+func decide(q question, key []byte) bool {
+	if q.class == "" || q.template == "" || q.policy == "" || q.home == "" {
 		return false
 	}
 	subject, ok := subjectOf(q.template, q.path)
-	return ok && subject == q.user
+	switch {
+	case !ok:
+		return false
+	case q.user != "":
+		return subject == q.user
+	}
+	return len(key) > 0 && identity.IsUserHash(q.hash) && identity.UserHash(key, subject) == q.hash
 }
 
 // subjectOf reads the user from a path by a template such as

@@ -1,6 +1,10 @@
 package agent
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/domicile-dev/domicile/pkg/identity"
+)
 
 func TestDecide(t *testing.T) {
 	q := func(path, user string) question {
@@ -38,6 +42,11 @@ func TestDecide(t *testing.T) {
 		"another path":         {q("/v2/profiles/amal", "amal"), false},
 		"absolute form":        {q("http://x/v1/profiles/amal", "amal"), false},
 		"no path":              {q("", "amal"), false},
+		"owner by pin":         {byPin("/v1/profiles/amal", "amal"), true},
+		"owner by pin, 李":      {byPin("/v1/profiles/%E6%9D%8E", "李"), true},
+		"another by pin":       {byPin("/v1/profiles/deniz", "amal"), false},
+		"nobody by pin":        {question{class: "profile", template: "/v1/profiles/{user}", policy: "sha256:1", home: "SA", hash: "amal", path: "/v1/profiles/amal"}, false},
+		"token before pin":     {question{class: "profile", template: "/v1/profiles/{user}", policy: "sha256:1", home: "SA", user: "deniz", hash: identity.UserHash(hashKey, "amal"), path: "/v1/profiles/amal"}, false},
 		"zero":                 {question{}, false},
 		"no class":             {question{template: "/a/{user}", policy: "p", home: "SA", user: "u", path: "/a/u"}, false},
 		"no policy":            {question{class: "c", template: "/a/{user}", home: "SA", user: "u", path: "/a/u"}, false},
@@ -48,10 +57,23 @@ func TestDecide(t *testing.T) {
 		"template, other name": {question{class: "c", template: "/{app}/{user}", policy: "p", home: "SA", user: "u", path: "/x/u"}, true},
 		"other name is bad":    {question{class: "c", template: "/{app}/{user}", policy: "p", home: "SA", user: "u", path: "/%2f/u"}, false},
 	} {
-		if got := decide(c.q); got != c.want {
+		if got := decide(c.q, hashKey); got != c.want {
 			t.Errorf("%s: decide = %v, want %v", name, got, c.want)
 		}
 	}
+}
+
+func TestWithoutKeyAPinTellsNobody(t *testing.T) {
+	if q := byPin("/v1/profiles/amal", "amal"); !decide(q, hashKey) || decide(q, nil) || decide(q, []byte("other")) {
+		t.Error("the key does not count")
+	}
+}
+
+var hashKey = []byte("k")
+
+// byPin is a question of a user whose token Envoy cannot read.
+func byPin(path, user string) question {
+	return question{class: "profile", template: "/v1/profiles/{user}", policy: "sha256:1", home: "SA", hash: identity.UserHash(hashKey, user), path: path}
 }
 
 func FuzzSubjectOf(f *testing.F) {

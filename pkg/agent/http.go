@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 
@@ -28,16 +29,18 @@ type Entry struct {
 // seen by home, and the directory by keyed hash. Nothing here takes or shows a user id.
 func handler(cfg Config, reg *prometheus.Registry, seen *coverage.Counter) http.Handler {
 	mux := http.NewServeMux()
+	var once seldom
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if cfg.Directory != nil {
-			if err := directory.Check(r.Context(), cfg.Directory); err != nil {
-				cfg.Log.Warn("directory is not readable", "error", err)
-				w.WriteHeader(http.StatusServiceUnavailable)
-				return
-			}
+		err := cfg.ready(r.Context())
+		if err == nil {
+			w.WriteHeader(http.StatusOK)
+			return
 		}
-		w.WriteHeader(http.StatusOK)
+		once.say(func() { cfg.Log.Warn("agent is not ready", "error", err) })
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		w.Write([]byte(err.Error() + "\n"))
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /v1/identity", func(w http.ResponseWriter, _ *http.Request) {
@@ -45,12 +48,12 @@ func handler(cfg Config, reg *prometheus.Registry, seen *coverage.Counter) http.
 	})
 	mux.HandleFunc("GET /v1/coverage", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, seen.Report()) })
 	mux.HandleFunc("GET /v1/directory/{hash}", func(w http.ResponseWriter, r *http.Request) {
-		hash := r.PathValue("hash")
-		if cfg.Directory == nil || !identity.IsUserHash(hash) {
+		hash, d := r.PathValue("hash"), cfg.directory()
+		if d == nil || !identity.IsUserHash(hash) {
 			w.WriteHeader(http.StatusNotFound)
 			return
 		}
-		home, found, err := cfg.Directory.Lookup(r.Context(), hash)
+		home, found, err := d.Lookup(r.Context(), hash)
 		switch {
 		case err != nil:
 			cfg.Log.Warn("directory is not readable", "error", err)
@@ -62,6 +65,27 @@ func handler(cfg Config, reg *prometheus.Registry, seen *coverage.Counter) http.
 		}
 	})
 	return mux
+}
+
+// directory returns the directory, nil where there is none.
+func (c Config) directory() directory.Directory {
+	if c.Directory == nil {
+		return nil
+	}
+	return c.Directory()
+}
+
+// ready tells why first contacts cannot be answered; nil where they can.
+func (c Config) ready(ctx context.Context) error {
+	if d := c.directory(); d != nil {
+		if err := directory.Check(ctx, d); err != nil {
+			return err
+		}
+	}
+	if c.Ready == nil {
+		return nil
+	}
+	return c.Ready()
 }
 
 func answer(w http.ResponseWriter, code int, v any) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/agent"
 	"github.com/domicile-dev/domicile/pkg/demo/backend"
+	"github.com/domicile-dev/domicile/pkg/directory"
 	"github.com/domicile-dev/domicile/pkg/directory/static"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -134,7 +135,7 @@ func fakeAgent(ctx context.Context) error {
 		return err
 	}
 	return agent.Run(ctx, agent.Config{
-		ID: id, Socket: flagOf("socket"), Listen: flagOf("listen"), Directory: static.Open(flagOf("directory")), Log: slog.Default(),
+		ID: id, Socket: flagOf("socket"), Listen: flagOf("listen"), Directory: func() directory.Directory { return static.Open(flagOf("directory")) }, Log: slog.Default(),
 	})
 }
 

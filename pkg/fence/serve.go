@@ -28,6 +28,9 @@ type Server struct {
 	mu      sync.Mutex
 	streams map[*subscription]bool
 	moved   chan struct{} // closed when a stream comes, goes or acknowledges
+
+	ended  chan struct{}
+	ending sync.Once
 }
 
 // subscription is one Envoy's.
@@ -37,13 +40,17 @@ type subscription struct {
 
 // NewServer returns a Server of a fence.
 func NewServer(f *Fence, log *slog.Logger) *Server {
-	return &Server{fence: f, log: log, streams: map[*subscription]bool{}, moved: make(chan struct{})}
+	return &Server{fence: f, log: log, streams: map[*subscription]bool{}, moved: make(chan struct{}), ended: make(chan struct{})}
 }
 
 // Register offers the fence to Envoys.
 func (s *Server) Register(to *grpc.Server) {
 	extensionv3.RegisterExtensionConfigDiscoveryServiceServer(to, s)
 }
+
+// Close ends the streams, so that a graceful stop has nothing to wait for. The Envoys
+// keep the fence that they have.
+func (s *Server) Close() { s.ending.Do(func() { close(s.ended) }) }
 
 // Spread tells how many Envoys are connected, and how many of them run the fence as
 // it is.
@@ -153,6 +160,8 @@ func (s *Server) serve(ctx context.Context, recv func() (request, error), send f
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-s.ended:
+			return nil
 		case err := <-ended:
 			if errors.Is(err, io.EOF) {
 				return nil
