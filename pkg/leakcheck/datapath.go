@@ -21,6 +21,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/conditions"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/names"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/overrides"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/trusted"
@@ -128,6 +129,7 @@ type managerWalk struct {
 	// What was seen on the way decides what must be trusted.
 	forwards, callers bool
 	verifies          bool // the anonymous walk has passed a route with the token filter
+	here              []*site
 }
 
 // anonymousWalk is Envoy's first look at a route table, before any token is
@@ -222,7 +224,7 @@ func (k *checker) manager(where string, m *hcmv3.HttpConnectionManager, role man
 		if !fromControl(r.Rds.GetConfigSource()) {
 			k.Unjudged(where, "routes that do not come from the control plane")
 		}
-		w.tables = k.routes[r.Rds.GetRouteConfigName()]
+		w.tables = k.Routes[r.Rds.GetRouteConfigName()]
 	default:
 		k.Unjudged(where, "routes that are chosen while a request runs")
 	}
@@ -234,6 +236,9 @@ func (k *checker) manager(where string, m *hcmv3.HttpConnectionManager, role man
 func (w *managerWalk) prove() {
 	for _, rc := range w.tables {
 		w.table(rc, w.proveList)
+	}
+	for _, s := range w.here {
+		s.forwards, s.callers = w.forwards, w.callers
 	}
 	if w.forwards && w.role != resolver { // which is reached past one that scrubs
 		w.scrubbed()
@@ -251,7 +256,7 @@ func (w *managerWalk) enter(s scope, i int, r *routev3.Route) routeIn {
 	in.where = routeName(s.where, i, r)
 	in.configs = append(slices.Clone(s.configs), r.GetTypedPerFilterConfig())
 	w.Known(in.where, r)
-	w.perFilter(in.where, r.GetTypedPerFilterConfig())
+	overrides.Judge(w.List, in.where, r.GetTypedPerFilterConfig())
 	w.added(in.where, r.GetRequestHeadersToAdd())
 	return in
 }
@@ -264,39 +269,18 @@ func (w *managerWalk) table(rc *routev3.RouteConfiguration, visit visitor) {
 		w.Known(join(where, named("virtual_host", vh.GetName())), vh)
 		s := scope{
 			where:   join(where, named("virtual_host", vh.GetName())),
-			f:       w.domains(vh.GetDomains()),
+			f:       w.Domains(vh.GetDomains()),
 			configs: []map[string]*anypb.Any{rc.GetTypedPerFilterConfig(), vh.GetTypedPerFilterConfig()},
 			mirrors: slices.Concat(rc.GetRequestMirrorPolicies(), vh.GetRequestMirrorPolicies()),
 		}
 		w.added(where, rc.GetRequestHeadersToAdd())
 		w.added(s.where, vh.GetRequestHeadersToAdd())
-		w.perFilter(where, rc.GetTypedPerFilterConfig())
-		w.perFilter(s.where, vh.GetTypedPerFilterConfig())
+		overrides.Judge(w.List, where, rc.GetTypedPerFilterConfig())
+		overrides.Judge(w.List, s.where, vh.GetTypedPerFilterConfig())
 		s.unverified = w.unverified(vh, s)
 		visit(s, vh.GetRoutes())
 		w.matcher(vh.GetMatcher(), s, visit)
 	}
-}
-
-// domains is the condition on the host that chooses a virtual host. That a more
-// specific one takes a request away is not used: it only widens.
-func (k *checker) domains(list []string) *requests.Formula {
-	var out []*requests.Formula
-	for _, d := range list {
-		expr := ""
-		switch {
-		case d == "*":
-			return k.Whole
-		case d[:min(1, len(d))] == "*":
-			expr = patterns.Text("suffix", d[1:], true)
-		case d[max(0, len(d)-1):] == "*":
-			expr = patterns.Text("prefix", d[:len(d)-1], true)
-		default:
-			expr = requests.HostRegex(d)
-		}
-		out = append(out, k.InSet(requests.Host, k.Membership(requests.Host, k.Compile(expr, false))))
-	}
-	return k.Or(out...)
 }
 
 func (s scope) narrow(k *checker, label string, c conditions.Condition) scope {
@@ -341,12 +325,13 @@ func (w *managerWalk) tree(t *xdsmatcherv3.Matcher_MatcherTree, s scope, visit v
 	if w.Anonymous && trusted.FromToken(name) {
 		return s
 	}
-	byHome := kindOf == "exact" && strings.EqualFold(name, trusted.Home) && w.rememberable(s)
+	var byHome *site
+	if kindOf == "exact" && strings.EqualFold(name, trusted.Home) {
+		byHome = w.site(t, name, s)
+	}
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
-		if byHome && key != "" { // it keeps nothing from those after it
-			w.home(key, entries[key], s, func() {
-				w.onMatch(entries[key], s.narrow(w.checker, label(name, key), w.Header(name, patterns.Text(kindOf, key, false), key)), visit)
-			})
+		if byHome != nil && key != "" { // it keeps nothing from those after it
+			w.home(key, entries[key], byHome)
 			continue
 		}
 		c := conditions.Condition{F: w.Unknown}

@@ -22,19 +22,24 @@
 // was never delivered) reaches nothing, and is no finding: Envoy refuses then.
 //
 // A Prover proves the branch of a home once and takes the proof over wherever an
-// equal branch comes again: in other Envoys, and under the next policy. This is
-// sound for three reasons. Its memory only ever says "proved": where a run finds
-// anything at all, it is thrown away and everything is walked without memory, so
-// every finding is that of a cold run. A proof is named by all that its walk read:
-// the bytes of the branch, what the table says of the home for every class route
-// at the entries in question and of the issuers that may name it, the places that
-// each cluster named there reaches, whether its streams can be closed, the
-// conditions under which a request comes to the branch, the class routes, the
-// role, and the filters before it; names are compared whole. And what a name
-// cannot hold is not remembered: routes that name a home of their own, classes
-// whose subject is the host, configuration of filters outside the routes. The tree
-// of a branch is read each time; only packed bytes that lie where they lay are
-// taken for the same, so nobody may write into them, while messages may change.
+// equal branch comes again: in other Envoys, and under the next policy. It does the
+// same with all the rest of a configuration, so that of one that differs in the
+// branches of few homes these alone are walked. This is sound for three reasons. Its
+// memory only ever says "proved": where a run finds anything at all, it is thrown
+// away and everything is walked without memory, so every finding is that of a cold
+// run. A proof is named by all that its walk read, and names are compared whole. For
+// a branch: its bytes, what the table says of the home for every class route at the
+// entries in question and of the issuers that may name it, the places that each
+// cluster named there reaches, whether its streams can be closed, the conditions
+// under which a request comes to the branch, the class routes, the role, and the
+// filters before it. For the rest: its bytes, the region, the topology, and the class
+// routes; with the proof stand the answers about host names that it rests on, which
+// are asked again, and whether a manager was proved as one that forwards and knows
+// callers. And what a name cannot hold is not remembered: routes that name a home of
+// their own, in the branch of a home classes whose subject is the host, configuration
+// of filters outside the routes, homes inside a listener. Clusters, internal
+// listeners, branches and packed bytes that lie where they lay are taken for the
+// same: nobody may write into what a Prover was given.
 //
 // The package is pure; its functions may be called concurrently.
 package leakcheck
@@ -44,6 +49,7 @@ import (
 	"slices"
 	"strings"
 
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -59,6 +65,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/proofs"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/resources"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -115,41 +122,66 @@ type Finding = findings.Finding
 // result means proved. The result is in the order of the configuration, without
 // duplicates, and the same for the same input.
 func Check(c Config, t *residency.Table, top *topology.Topology, region string) []Finding {
-	return new(Prover).check(c, t, top, region, nil)
+	return new(Prover).check(c, t, top, region, false)
 }
 
 // Prover checks like Check and remembers what it worked out about paths, hosts
-// and certificates, and which homes' branches it proved: the Envoys of a deployment
-// and the next policy mostly share them. Its memory is bounded. The zero Prover is
-// ready; it must not be used concurrently.
+// and certificates, and which homes' branches it proved, and what else: the Envoys of
+// a deployment and the next policy mostly share them. What it was given must not be
+// changed afterwards. Its memory is bounded. The zero Prover is ready; it must not be
+// used concurrently.
 type Prover struct {
 	memory   requests.Memory
 	branches proofs.Book
+	wholes   map[string]*whole
 }
 
 // Check is the function Check, with the memory of p.
 func (p *Prover) Check(c Config, t *residency.Table, top *topology.Topology, region string) []Finding {
-	if len(p.check(c, t, top, region, &p.branches)) == 0 {
+	if len(p.check(c, t, top, region, true)) == 0 {
 		return nil
 	}
-	return p.check(c, t, top, region, nil) // memory proves, and never accuses
+	return p.check(c, t, top, region, false) // memory proves, and never accuses
 }
 
-// check is one run; without branches it walks everything.
-func (p *Prover) check(c Config, t *residency.Table, top *topology.Topology, region string, branches *proofs.Book) []Finding {
+// check is one run; where it remembers nothing it walks everything.
+func (p *Prover) check(c Config, t *residency.Table, top *topology.Topology, region string, remember bool) []Finding {
 	var own topology.Region
-	found := false
+	known := false
 	if top != nil {
-		own, found = top.Region(region)
+		own, known = top.Region(region)
 	}
-	if !found || t == nil {
+	if !known || t == nil {
 		return []Finding{{Code: NotJudged, Where: "region " + region, Message: "the region is not in the deployment, so nothing here is allowed"}}
 	}
-	k := newChecker(c, t, top, own, p.memory.Algebra(t, top, own))
-	if branches != nil {
-		branches.Begin(t, k.Algebra)
-		k.remembered = branches
+	a := p.memory.Algebra(t, top, own)
+	if !remember {
+		return newChecker(c, t, top, own, a).walk(c)
 	}
+	p.begin(t, top, a)
+	begin := func() *checker {
+		k := newChecker(c, t, top, own, a)
+		k.remembered = &p.branches
+		return k
+	}
+	var name []byte
+	var trees []*xdsmatcherv3.Matcher_MatcherTree
+	ok := false
+	if top.Pins == nil { // else their branches hang on what the table says of homes
+		name, trees, ok = p.branches.Whole(region, c.Listeners, c.Clusters, c.Endpoints, c.Routes, c.Extensions)
+	}
+	if ok && p.recall(name, trees, begin) {
+		return nil
+	}
+	k := begin()
+	found := k.walk(c)
+	if ok && len(found) == 0 {
+		p.keep(name, trees, k)
+	}
+	return found
+}
+
+func (k *checker) walk(c Config) []Finding {
 	for _, l := range c.Listeners {
 		k.listener(l)
 	}
@@ -163,72 +195,44 @@ func (p *Prover) check(c Config, t *residency.Table, top *topology.Topology, reg
 
 // checker is one run. Everything that many routes share is worked out once.
 type checker struct {
-	table *residency.Table
+	table *proofs.Table
 	top   *topology.Topology
 	own   topology.Region
 
-	clusters   map[string][]*clusterv3.Cluster
-	endpoints  map[string][]*endpointv3.ClusterLoadAssignment
-	internal   map[string][]*listenerv3.Listener
-	routes     map[string][]*routev3.RouteConfiguration
-	extensions map[string][]*corev3.TypedExtensionConfig
-
+	*resources.Set
 	places  *places.Map
 	reached map[string][]places.Hit // by cluster name
 	open    map[string]bool         // clusters whose walk is not finished: guards cycles
 
 	*conditions.Reader
-	classes   []*requests.Formula // of the table's routes, in order
-	hostAsked map[hostQuestion]residency.Decision
-	decoded   map[string]proto.Message
+	classes []*requests.Formula // of the table's routes, in order
+	decoded map[string]proto.Message
 
 	resolvers []*managerWalk                // that were reached, and are to be proved
 	managed   map[string]bool               // connection managers, see firstTime
 	entered   map[*listenerv3.Listener]bool // internal ones
 
-	remembered             *proofs.Book   // nil: walk everything
-	walking                *proofs.Walk   // the home's branch that is walked; nil: none
-	meanings               map[string]int // by cluster name
-	buffer, asked, scratch []byte
-}
-
-type hostQuestion struct {
-	route       int
-	host, entry string
+	remembered *proofs.Book   // nil: walk everything
+	walking    *proofs.Walk   // the home's branch that is walked; nil: none
+	meanings   map[string]int // by cluster name
+	scratch    []byte
+	sites      map[*xdsmatcherv3.Matcher_MatcherTree][]*site
+	odd        bool // branches of homes were walked that cannot be remembered
 }
 
 func newChecker(c Config, t *residency.Table, top *topology.Topology, own topology.Region, a *requests.Algebra) *checker {
 	k := &checker{
-		table: t, top: top, own: own,
-		clusters: group(c.Clusters, (*clusterv3.Cluster).GetName),
-		endpoints: group(c.Endpoints, func(e *endpointv3.ClusterLoadAssignment) string {
-			return e.GetClusterName()
-		}),
-		internal:   map[string][]*listenerv3.Listener{},
-		routes:     group(c.Routes, (*routev3.RouteConfiguration).GetName),
-		extensions: group(c.Extensions, (*corev3.TypedExtensionConfig).GetName),
-		places:     places.New(top, own), reached: map[string][]places.Hit{}, open: map[string]bool{},
-		Reader:    &conditions.Reader{Algebra: a, List: new(findings.List)},
-		hostAsked: map[hostQuestion]residency.Decision{}, decoded: map[string]proto.Message{},
-		entered: map[*listenerv3.Listener]bool{}, managed: map[string]bool{}, meanings: map[string]int{},
-	}
-	for _, l := range c.Listeners {
-		if l.GetInternalListener() != nil {
-			k.internal[l.GetName()] = append(k.internal[l.GetName()], l)
-		}
+		table: proofs.NewTable(t), top: top, own: own,
+		Set:    resources.New(c.Listeners, c.Clusters, c.Endpoints, c.Routes, c.Extensions),
+		places: places.New(top, own), reached: map[string][]places.Hit{}, open: map[string]bool{},
+		Reader:  &conditions.Reader{Algebra: a, List: new(findings.List)},
+		decoded: map[string]proto.Message{}, managed: map[string]bool{},
+		entered: map[*listenerv3.Listener]bool{}, meanings: map[string]int{}, sites: map[*xdsmatcherv3.Matcher_MatcherTree][]*site{},
 	}
 	for _, r := range t.Routes() {
 		k.classes = append(k.classes, k.Class(r.Match))
 	}
 	return k
-}
-
-func group[T any](list []T, name func(T) string) map[string][]T {
-	out := map[string][]T{}
-	for _, x := range list {
-		out[name(x)] = append(out[name(x)], x)
-	}
-	return out
 }
 
 // join makes the trail of a Where.

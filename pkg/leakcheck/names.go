@@ -24,13 +24,13 @@ import (
 // any name can choose, for it is the client who says it.
 func (k *checker) byName(where string, l *listenerv3.Listener, prefix string) {
 	stream, streams := names.Stream(k.top, k.own, facts.AddressText(l.GetAddress()))
-	for _, cluster := range slices.Sorted(maps.Keys(k.clusters)) {
+	for _, cluster := range slices.Sorted(maps.Keys(k.Clusters)) {
 		name, ok := strings.CutPrefix(cluster, prefix)
 		if !ok {
 			continue
 		}
 		where := join(where, "server name "+name)
-		if slices.ContainsFunc(k.clusters[cluster], func(c *clusterv3.Cluster) bool { return !facts.Inside(c) }) {
+		if slices.ContainsFunc(k.Clusters[cluster], func(c *clusterv3.Cluster) bool { return !facts.Inside(c) }) {
 			k.Report(Finding{
 				Code: Endless, Where: where, Cluster: cluster,
 				Message: "connections may last for ever here, and no internal listener of their own stands behind them to be removed",

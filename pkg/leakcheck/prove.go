@@ -101,7 +101,7 @@ const mostOpen = time.Minute
 
 // provePlaces judges where a route leads, whoever's request it is.
 func (w *managerWalk) provePlaces(r routeIn, hits []places.Hit) {
-	if age := r.GetRoute().GetMaxStreamDuration().GetMaxStreamDuration().AsDuration(); (age <= 0 || age > mostOpen) && !w.closable(r.GetRoute().GetCluster()) {
+	if age := r.GetRoute().GetMaxStreamDuration().GetMaxStreamDuration().AsDuration(); (age <= 0 || age > mostOpen) && !w.Closable(r.GetRoute().GetCluster()) {
 		w.Report(Finding{
 			Code: Endless, Where: r.where, Home: r.caller(), Region: hits[0].Region, Cluster: hits[0].Cluster, Endpoint: hits[0].Endpoint,
 			Message: "a stream may last for ever here, and no internal listener of its own stands behind it to be removed",
@@ -175,12 +175,7 @@ func (w *managerWalk) proveHost(r routeIn, hits []places.Hit, p requests.Possibi
 	for _, h := range p.Hosts {
 		for _, region := range w.hostRegions(h) {
 			for _, e := range entries {
-				q := hostQuestion{p.Class, region, e}
-				d, done := w.hostAsked[q]
-				if !done {
-					d = w.checker.table.DecideHost(p.Class, region, e)
-					w.hostAsked[q] = d
-				}
+				d := w.checker.table.DecideHost(p.Class, region, e)
 				if !d.Allowed() {
 					w.deny(r, hits, p.Class, e, fmt.Sprintf("the host of %s has no home that may: %s", region, d.Reason))
 					continue

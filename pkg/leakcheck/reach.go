@@ -34,7 +34,7 @@ func (k *checker) reach(name string) []places.Hit {
 	}
 	k.open[name] = true
 	var out []places.Hit
-	for _, c := range k.clusters[name] {
+	for _, c := range k.Clusters[name] {
 		for _, h := range k.clusterHits(c) {
 			if !slices.Contains(out, h) {
 				out = append(out, h)
@@ -75,7 +75,7 @@ func (k *checker) clusterHits(c *clusterv3.Cluster) []places.Hit {
 			if name == "" {
 				name = c.GetName()
 			}
-			for _, e := range k.endpoints[name] {
+			for _, e := range k.Endpoints[name] {
 				out = append(out, k.assigned(where, c, e)...)
 			}
 		default:
@@ -114,7 +114,7 @@ func (k *checker) assigned(where string, c *clusterv3.Cluster, la *endpointv3.Cl
 func (k *checker) addressHits(cluster string, a *corev3.Address) []places.Hit {
 	if i := a.GetEnvoyInternalAddress(); i != nil {
 		var out []places.Hit
-		for _, l := range k.internal[i.GetServerListenerName()] {
+		for _, l := range k.Internal[i.GetServerListenerName()] {
 			out = append(out, k.internalHits(l)...)
 		}
 		return out
@@ -148,57 +148,6 @@ func (k *checker) internalHits(l *listenerv3.Listener) []places.Hit {
 		}
 	}
 	return out
-}
-
-// closable tells whether all streams of a cluster run through an internal listener
-// that passes bytes on: removing it ends them.
-func (k *checker) closable(cluster string) bool {
-	if k.open[cluster] || len(k.clusters[cluster]) == 0 {
-		return false
-	}
-	k.open[cluster] = true
-	defer delete(k.open, cluster)
-	for _, c := range k.clusters[cluster] {
-		for _, group := range c.GetLoadAssignment().GetEndpoints() {
-			for _, e := range group.GetLbEndpoints() {
-				i := e.GetEndpoint().GetAddress().GetEnvoyInternalAddress()
-				if i == nil || slices.ContainsFunc(k.internal[i.GetServerListenerName()], func(l *listenerv3.Listener) bool { return !k.passes(l) }) {
-					return false
-				}
-			}
-		}
-	}
-	return true
-}
-
-// passes tells whether a listener is such a one, or leads to one in all its routes.
-func (k *checker) passes(l *listenerv3.Listener) bool {
-	for _, chain := range facts.Chains(l) {
-		for _, f := range chain.GetFilters() {
-			m, _ := f.GetTypedConfig().UnmarshalNew()
-			if _, ok := m.(*tcpproxyv3.TcpProxy); ok {
-				continue
-			}
-			cfg, ok := m.(*hcmv3.HttpConnectionManager)
-			if !ok {
-				return false
-			}
-			if cfg.GetRouteConfig() == nil {
-				return false
-			}
-			for _, vh := range cfg.GetRouteConfig().GetVirtualHosts() {
-				if vh.GetMatcher() != nil {
-					return false
-				}
-				for _, r := range vh.GetRoutes() {
-					if r.GetRoute() != nil && !k.closable(r.GetRoute().GetCluster()) {
-						return false
-					}
-				}
-			}
-		}
-	}
-	return true
 }
 
 func (k *checker) tcpHits(where string, p *tcpproxyv3.TcpProxy) []places.Hit {

@@ -1,14 +1,12 @@
 package leakcheck
 
 import (
-	"slices"
-
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/conditions"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/proofs"
-	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 )
 
 // leadsTo is reach for a route's own cluster.
@@ -19,21 +17,20 @@ func (k *checker) leadsTo(cluster string) []places.Hit {
 
 // home walks the branch of one home, unless an equal one was proved. It is for
 // proveList only.
-func (w *managerWalk) home(home string, on *xdsmatcherv3.Matcher_OnMatch, s scope, visit func()) {
-	m := w.remembered
-	meaning, ok := m.Meaning(w.buffer[:0], on)
-	w.buffer = meaning
-	if !ok {
-		visit()
-		return
+func (w *managerWalk) home(home string, on *xdsmatcherv3.Matcher_OnMatch, at *site) {
+	visit := func() {
+		ofHomes := w.checker.table.OfHomes
+		w.onMatch(on, at.scope.narrow(w.checker, label(at.header, home), w.Header(at.header, patterns.Text("exact", home, false), home)), w.proveList)
+		w.checker.table.OfHomes = ofHomes
 	}
-	c := m.Content(meaning)
-	if c.Odd {
+	m := w.remembered
+	c := m.Branch(on)
+	if c == nil || c.Odd {
 		visit()
 		return
 	}
 	if c.Walked {
-		if p, ok := m.Proof(w.question(c, home, s)); ok {
+		if p, ok := m.Proof(w.question(c, home, at)); ok {
 			w.forwards, w.callers = w.forwards || p.Forwards, w.callers || p.Callers
 			return
 		}
@@ -43,38 +40,18 @@ func (w *managerWalk) home(home string, on *xdsmatcherv3.Matcher_OnMatch, s scop
 	visit()
 	c.Walk, c.Walked, w.walking = *w.walking, true, nil
 	if !c.Odd && w.Reported() == reported {
-		m.Keep(w.question(c, home, s), proofs.Proof{Forwards: w.forwards, Callers: w.callers})
+		m.Keep(w.question(c, home, at), proofs.Proof{Forwards: w.forwards, Callers: w.callers})
 	}
 	w.forwards, w.callers = w.forwards || forwards, w.callers || callers
 }
 
 // question names everything that the proof of a home's branch depends on.
-func (w *managerWalk) question(c *proofs.Content, home string, s scope) []byte {
-	m, b := w.remembered, w.asked[:0]
-	v := m.Of(home)
-	for _, n := range []int{c.ID, int(w.role), m.Algebra(), m.Routes(), v.From, s.f.ID(), s.unverified.ID()} {
-		b = proofs.Number(b, n)
-	}
-	for _, f := range w.classes {
-		b = proofs.Number(b, f.ID())
-	}
-	if w.role != peerGateway {
-		b = proofs.Number(b, v.At[slices.Index(w.Atoms[requests.Entry], w.own.Name)])
-	} else {
-		b = proofs.Number(b, v.All)
-	}
-	for _, f := range []*slot{w.token, w.agent} {
-		if f == nil {
-			b = append(b, '-')
-			continue
-		}
-		b = proofs.Text(proofs.Bit(append(b, '+'), f.disabled), f.name)
-	}
+func (w *managerWalk) question(c *proofs.Content, home string, at *site) proofs.Question {
 	for _, name := range c.Clusters {
-		b = proofs.Number(b, w.meaningOf(name))
+		w.meaningOf(name)
 	}
-	w.asked = b
-	return b
+	q, _ := at.question(w.remembered, c, home, w.meanings)
+	return q
 }
 
 // meaningOf is all that a proof reads of where a cluster leads.
@@ -83,7 +60,7 @@ func (k *checker) meaningOf(cluster string) int {
 	if id, ok := k.meanings[cluster]; ok {
 		return id
 	}
-	b := proofs.Bit(k.scratch[:0], k.closable(cluster))
+	b := proofs.Bit(k.scratch[:0], k.Closable(cluster))
 	for _, h := range hits {
 		b = proofs.Text(proofs.Text(proofs.Number(b, int(h.Kind)), h.Region), h.Today)
 		b = proofs.Bit(proofs.Bit(b, h.Guarded), h.Region == k.own.Name)

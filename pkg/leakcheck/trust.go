@@ -1,14 +1,12 @@
 package leakcheck
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
@@ -22,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/overrides"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
@@ -90,7 +89,7 @@ func (w *managerWalk) slot(i int, f *hcmv3.HttpFilter) *slot {
 		if d.GetDefaultConfig() != nil {
 			variants = append(variants, d.GetDefaultConfig())
 		}
-		for _, e := range w.extensions[f.GetName()] {
+		for _, e := range w.Extensions[f.GetName()] {
 			variants = append(variants, e.GetTypedConfig())
 		}
 	}
@@ -217,48 +216,7 @@ func (w *managerWalk) agentFilter(where string, a *extauthzv3.ExtAuthz) {
 
 // inForce tells whether a filter runs on a route.
 func (w *managerWalk) inForce(s *slot, r routeIn) bool {
-	on := !s.disabled
-	for _, configs := range r.configs {
-		if c, ok := configs[s.name]; ok {
-			on = !w.turnsOff(c)
-		}
-	}
-	return on
-}
-
-func (w *managerWalk) turnsOff(a *anypb.Any) bool {
-	switch cfg := w.unpack(a).(type) {
-	case *jwtauthnv3.PerRouteConfig:
-		return cfg.GetDisabled()
-	case *extauthzv3.ExtAuthzPerRoute:
-		return cfg.GetDisabled()
-	case *routev3.FilterConfig:
-		return cfg.GetDisabled() || cfg.GetConfig() != nil && w.turnsOff(cfg.GetConfig())
-	}
-	return true // unknown: perFilter reports it, and nobody should rely on it
-}
-
-// perFilter judges a route's own configuration of filters.
-func (w *managerWalk) perFilter(where string, configs map[string]*anypb.Any) {
-	for _, name := range slices.Sorted(maps.Keys(configs)) {
-		w.override(join(where, "filter "+name), configs[name])
-	}
-}
-
-func (w *managerWalk) override(where string, a *anypb.Any) {
-	switch cfg := w.unpack(a).(type) {
-	case *jwtauthnv3.PerRouteConfig:
-	case *extauthzv3.ExtAuthzPerRoute:
-		if c := cfg.GetCheckSettings(); c != nil {
-			w.Known(where, c)
-		}
-	case *routev3.FilterConfig:
-		if cfg.GetConfig() != nil {
-			w.override(where, cfg.GetConfig())
-		}
-	default:
-		w.Unjudged(where, "configuration of type %s", a.GetTypeUrl())
-	}
+	return overrides.InForce(s.name, s.disabled, r.configs)
 }
 
 // agentLog: what is logged by gRPC goes to this region's agent.

@@ -100,6 +100,7 @@ func answers(t *residency.Table, home string) (out []string) {
 			say(t.Decide(residency.Query{Home: home, Class: class, Entry: entry}))
 		}
 	}
+	out = append(out, fmt.Sprint(t.Epoch(home)))
 	for _, issuer := range []string{"i", "j"} {
 		h, why := t.Home(issuer, home)
 		out = append(out, h+" "+string(why))
@@ -114,7 +115,9 @@ func editedSpec(r *rand.Rand, s residency.Spec) residency.Spec {
 		return differingAgain(r, s)
 	}
 	some := []string{"r0", "r1", "r2"}[:r.IntN(4)]
-	switch r.IntN(9) {
+	switch r.IntN(10) {
+	case 9:
+		s.Epochs = map[string]uint64{"AA": uint64(r.IntN(2)), "QA": uint64(r.IntN(2))}
 	case 0:
 		s.Rules[i].Serve = some
 	case 1:

@@ -115,6 +115,27 @@ func (r *Reader) Header(name, expr, exact string) Condition {
 	return c
 }
 
+// Domains is the condition on the host that chooses a virtual host. That a more
+// specific one takes a request away is not used: it only widens.
+func (r *Reader) Domains(list []string) *requests.Formula {
+	var out []*requests.Formula
+	for _, d := range list {
+		expr := ""
+		switch {
+		case d == "*":
+			return r.Whole
+		case d[:min(1, len(d))] == "*":
+			expr = patterns.Text("suffix", d[1:], true)
+		case d[max(0, len(d)-1):] == "*":
+			expr = patterns.Text("prefix", d[:len(d)-1], true)
+		default:
+			expr = requests.HostRegex(d)
+		}
+		out = append(out, r.InSet(requests.Host, r.Membership(requests.Host, r.Compile(expr, false))))
+	}
+	return r.Or(out...)
+}
+
 // Class is the condition of a class route of the table. A gRPC service
 // is called by gRPC requests only; others on its path are of another class, or
 // of none.

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -49,14 +50,24 @@ func (w *Walk) IsOdd() {
 // Proof is what a walk without any finding has shown.
 type Proof struct{ Forwards, Callers bool }
 
+// Question names everything that the proof of a home's branch depends on, by IDs:
+// the branch; where it hangs; who may name the home; what the table says of the
+// home; where the clusters of the branch lead, see Pair.
+type Question struct{ Content, Frame, From, Says, Leads int }
+
 // Memory holds branches and proofs. The zero Memory is ready.
 type Memory struct {
 	ids      map[string]int
+	pairs    map[[2]int]int
 	contents map[string]*Content
-	proofs   map[string]Proof
+	proofs   map[Question]Proof
 	values   map[*byte]value // by where they lie
 	held     int
 	next     int
+	scratch  []byte
+	// Messages by where they lie: those of the present table, and of the last.
+	lying, lain       map[proto.Message]int
+	branches, earlier map[*xdsmatcherv3.Matcher_OnMatch]*Content
 }
 
 // value is what lies at a place.
@@ -68,8 +79,17 @@ func (m *Memory) begin() (forgotten bool) {
 	if m.ids != nil && m.held < most {
 		return false
 	}
-	*m = Memory{ids: map[string]int{}, contents: map[string]*Content{}, proofs: map[string]Proof{}, values: map[*byte]value{}}
+	*m = Memory{
+		ids: map[string]int{}, pairs: map[[2]int]int{}, contents: map[string]*Content{}, proofs: map[Question]Proof{}, values: map[*byte]value{},
+		lying: map[proto.Message]int{}, branches: map[*xdsmatcherv3.Matcher_OnMatch]*Content{},
+	}
 	return true
+}
+
+// turn lets go of the messages that the last table did not use.
+func (m *Memory) turn() {
+	m.lain, m.lying = m.lying, map[proto.Message]int{}
+	m.earlier, m.branches = m.branches, map[*xdsmatcherv3.Matcher_OnMatch]*Content{}
 }
 
 // ID is a number for a text: the same for the same text until all is forgotten.
@@ -83,8 +103,39 @@ func (m *Memory) ID(text []byte) int {
 	return m.next
 }
 
-// Content is the branch with this meaning, see Meaning.
-func (m *Memory) Content(meaning []byte) *Content {
+// Pair is a number for two, as ID is for a text.
+func (m *Memory) Pair(a, b int) int {
+	k := [2]int{a, b}
+	id, ok := m.pairs[k]
+	if !ok {
+		m.next++
+		id = m.next
+		m.pairs[k] = id
+		m.held += 16
+	}
+	return id
+}
+
+// Branch is what a branch consists of; nil for shapes that Meaning does not know.
+// One that lies where it lay is not read again.
+func (m *Memory) Branch(on *xdsmatcherv3.Matcher_OnMatch) *Content {
+	c, known := m.branches[on]
+	if known {
+		return c
+	}
+	if c, known = m.earlier[on]; !known {
+		meaning, ok := m.Meaning(m.scratch[:0], on)
+		m.scratch = meaning
+		if ok {
+			c = m.content(meaning)
+		}
+	}
+	m.branches[on] = c
+	return c
+}
+
+// content is the branch with this meaning, see Meaning.
+func (m *Memory) content(meaning []byte) *Content {
 	if c, ok := m.contents[string(meaning)]; ok {
 		return c
 	}
@@ -96,16 +147,19 @@ func (m *Memory) Content(meaning []byte) *Content {
 }
 
 // Proof returns what was proved for a question.
-func (m *Memory) Proof(question []byte) (Proof, bool) {
-	p, ok := m.proofs[string(question)]
+func (m *Memory) Proof(q Question) (Proof, bool) {
+	p, ok := m.proofs[q]
 	return p, ok
 }
 
 // Keep remembers a proof.
-func (m *Memory) Keep(question []byte, p Proof) {
-	m.proofs[string(question)] = p
-	m.held += len(question)
+func (m *Memory) Keep(q Question, p Proof) {
+	m.proofs[q] = p
+	m.held += 40
 }
+
+// Hold counts bytes that are held elsewhere until all is forgotten.
+func (m *Memory) Hold(bytes int) { m.held += bytes }
 
 // Number appends a number to a question, Text a text: no two sequences of them
 // give the same bytes.

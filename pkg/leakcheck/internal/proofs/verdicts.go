@@ -1,19 +1,26 @@
 package proofs
 
 import (
+	"reflect"
+
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/residency"
+	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
-// Book is a Memory that is open at one table. The zero Book is ready for Begin.
+// Book is a Memory that is open at one table and topology. The zero Book is ready
+// for Begin.
 type Book struct {
 	Memory
 	algebras map[*requests.Algebra]int
-	// What the table says, by home.
+	algebra  *requests.Algebra
+	topology *topology.Topology
+	places   int // names the topology
+	// What the table says.
 	table   *residency.Table
-	algebra *requests.Algebra
 	routes  int
-	homes   map[string]Verdicts
+	homes   map[*requests.Algebra]map[string]Verdicts
+	answers map[Ask]Answer
 }
 
 // Verdicts are all that a table says of a home, as IDs: at each entry of the
@@ -23,21 +30,49 @@ type Verdicts struct {
 	All, From int
 }
 
-// Begin opens the book for one check.
-func (m *Book) Begin(t *residency.Table, a *requests.Algebra) {
-	if m.Memory.begin() {
+// mostAlgebras is of how many the verdicts are held.
+const mostAlgebras = 16
+
+// Begin opens the book for one check, and tells whether all was forgotten.
+func (m *Book) Begin(t *residency.Table, top *topology.Topology, a *requests.Algebra) (forgotten bool) {
+	if forgotten = m.Memory.begin(); forgotten {
 		*m = Book{Memory: m.Memory, algebras: map[*requests.Algebra]int{}}
 	}
 	if _, ok := m.algebras[a]; !ok {
 		m.algebras[a] = len(m.algebras)
 	}
-	if m.table == t && m.algebra == a {
-		return
+	m.algebra = a
+	if m.topology != top {
+		if m.topology == nil || !reflect.DeepEqual(m.topology, top) {
+			m.next++
+			m.places = m.next
+		}
+		m.topology = top
 	}
-	m.table, m.algebra, m.homes = t, a, map[string]Verdicts{}
+	if m.table != t {
+		m.turn()
+		m.follow(t)
+	}
+	return forgotten
+}
+
+// follow turns to the next table. What it says of a home is asked anew where it may
+// be something else.
+func (m *Book) follow(t *residency.Table) {
+	differ, ok := residency.Differ(m.table, t)
+	if !ok || len(m.homes) > mostAlgebras {
+		m.homes = map[*requests.Algebra]map[string]Verdicts{}
+	}
+	for _, homes := range m.homes {
+		for home := range differ {
+			delete(homes, home)
+		}
+	}
+	m.table, m.answers = t, map[Ask]Answer{}
 	var b []byte
 	for _, r := range t.Routes() {
-		b = texts(Text(Text(b, string(r.Subject)), r.Service), r.Serve)
+		b = texts(Text(Text(Text(b, r.Class), string(r.Subject)), r.Service), r.Serve)
+		b = texts(b, []string{r.Match.Path, r.Match.PathPrefix, r.Match.PathTemplate, r.Match.GRPCService, r.Match.Method, r.Match.Host})
 	}
 	m.routes = m.ID(b)
 }
@@ -45,13 +80,19 @@ func (m *Book) Begin(t *residency.Table, a *requests.Algebra) {
 // Algebra names the algebra in which the formulas of this check are.
 func (m *Book) Algebra() int { return m.algebras[m.algebra] }
 
-// Routes names what the class routes say whoever calls.
+// Routes names the class routes: what is of which class, and what they say whoever
+// calls.
 func (m *Book) Routes() int { return m.routes }
 
 // Of asks the table everything that it can be asked about callers of a home.
 func (m *Book) Of(home string) Verdicts {
-	if v, ok := m.homes[home]; ok {
+	homes := m.homes[m.algebra]
+	if v, ok := homes[home]; ok {
 		return v
+	}
+	if homes == nil {
+		homes = map[string]Verdicts{}
+		m.homes[m.algebra] = homes
 	}
 	var v Verdicts
 	var b, all []byte
@@ -71,6 +112,6 @@ func (m *Book) Of(home string) Verdicts {
 		b = Bit(Text(b, i.Issuer), got == home)
 	}
 	v.From = m.ID(b)
-	m.homes[home] = v
+	homes[home] = v
 	return v
 }

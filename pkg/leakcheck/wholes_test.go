@@ -1,0 +1,273 @@
+package leakcheck
+
+import (
+	"slices"
+	"testing"
+
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/domicile-dev/domicile/pkg/residency"
+	"github.com/domicile-dev/domicile/pkg/topology"
+)
+
+// scene is what a check reads.
+type scene struct {
+	spec   residency.Spec
+	top    *topology.Topology
+	region string
+	c      Config
+}
+
+func goodScene() *scene { return &scene{worldSpec(), worldTopology(), eu, plan{}.build()} }
+
+func (s *scene) check(t *testing.T, check func(Config, *residency.Table, *topology.Topology, string) []Finding) []Finding {
+	t.Helper()
+	table, err := residency.New(s.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return check(s.c, table, s.top, s.region)
+}
+
+func (s *scene) rule(home, class string, change func(*residency.Rule)) {
+	for i, r := range s.spec.Rules {
+		if r.Home == home && r.Class == class {
+			change(&s.spec.Rules[i])
+		}
+	}
+}
+
+// routeTable replaces a table by another one, so that the messages are new and the
+// branches of homes those of before.
+func (s *scene) routeTable(name string, p plan) {
+	old := s.tree(name)
+	for i, rc := range s.c.Routes {
+		if rc.GetName() == name {
+			s.c.Routes[i] = p.routeTable(name)
+		}
+	}
+	if p.list == nil && p.homes == nil {
+		s.tree(name).GetExactMatchMap().Map = old.GetExactMatchMap().GetMap()
+	}
+}
+
+func (s *scene) tree(name string) *xdsmatcherv3.Matcher_MatcherTree {
+	for _, rc := range s.c.Routes {
+		if rc.GetName() == name {
+			return rc.GetVirtualHosts()[0].GetMatcher().GetOnNoMatch().GetMatcher().GetMatcherTree()
+		}
+	}
+	return nil
+}
+
+func (s *scene) listener(t *testing.T, name string, p plan) {
+	t.Helper()
+	for i, l := range s.c.Listeners {
+		if l.GetName() == name {
+			for _, other := range p.build().Listeners {
+				if other.GetName() == name {
+					s.c.Listeners[i] = other
+					return
+				}
+			}
+		}
+	}
+	t.Fatalf("no listener %s", name)
+}
+
+func (s *scene) replace(c *clusterv3.Cluster) {
+	for i, old := range s.c.Clusters {
+		if old.GetName() == c.GetName() {
+			s.c.Clusters[i] = c
+		}
+	}
+}
+
+func (s *scene) byEDS(name, address string) {
+	c := cluster(name, address)
+	s.c.Endpoints = []*endpointv3.ClusterLoadAssignment{c.GetLoadAssignment()}
+	c.LoadAssignment, c.ClusterDiscoveryType = nil, &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
+	for _, old := range s.c.Clusters {
+		if old.GetName() == name && old.GetType() == clusterv3.Cluster_EDS {
+			return
+		}
+	}
+	s.replace(c)
+}
+
+// forwardsNothing makes the gateway's table refuse everything but one home, on a
+// listener that does not take clients' headers away.
+func forwardsNothing(t *testing.T, s *scene, but string) {
+	t.Helper()
+	s.listener(t, "gateway", plan{early: func(_ string, m *earlymutationv3.HeaderMutation) { m.Mutations = nil }})
+	s.routeTable("gateway", plan{
+		open: func(string, []branch) []branch { return nil },
+		list: func(_, home string, r []*routev3.Route) []*routev3.Route {
+			if home == but {
+				return r
+			}
+			return []*routev3.Route{deny(prefix("/"))}
+		},
+	})
+}
+
+func headerExactly(name, value string) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
+		StringMatch: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}},
+	}}
+}
+
+// TestWholesHoldAllButHomes: a configuration was proved; then one thing outside the
+// branches of homes is another, and they are the same messages. Memory must find
+// what a cold run finds.
+func TestWholesHoldAllButHomes(t *testing.T) {
+	named := func(name string) plan {
+		return plan{vh: func(table string, vh *routev3.VirtualHost) {
+			de := to(isMessage(), "message@eu")
+			de.Match.Headers = append(de.Match.Headers, headerExactly("x-domicile-home", "DE"), headerExactly("x-domicile-issuer", idDE))
+			if table == name {
+				vh.Routes = append(vh.Routes, de)
+			}
+		}}
+	}
+	for name, x := range map[string]struct {
+		before, change func(*testing.T, *scene)
+	}{
+		"the region": {change: func(_ *testing.T, s *scene) { s.region = me }},
+		"a place": {change: func(_ *testing.T, s *scene) {
+			s.top.Regions[0].Backends["message"] = []string{"10.77.1.1:8080"}
+		}},
+		"the keys of an issuer":                     {change: func(_ *testing.T, s *scene) { s.top.Issuers[1].JWKS = `{"keys":[{"kty":"EC","kid":"2"}]}` }},
+		"where a class without a subject is served": {change: func(_ *testing.T, s *scene) { s.spec.Routes[0].Serve = []string{me} }},
+		"the class of a path":                       {change: func(_ *testing.T, s *scene) { s.spec.Routes[0].Match.Path = "/other" }},
+		"who may sign up at a host": {change: func(_ *testing.T, s *scene) {
+			s.rule("DE", "login", func(r *residency.Rule) { r.Entry = []string{tr} })
+		}},
+		"where those of a host are served": {
+			before: func(_ *testing.T, s *scene) {
+				s.rule("TR", "login", func(r *residency.Rule) { r.Serve = []string{tr, eu} })
+				s.routeTable("gateway", plan{open: func(_ string, b []branch) []branch {
+					login := branch{both(when(":path", `/v1/login(?:[/?].*)?`), toHost("tr")), act(withoutToken(to(prefix("/"), "message@tr>eu")))}
+					return append([]branch{login}, b...)
+				}})
+			},
+			change: func(_ *testing.T, s *scene) {
+				s.rule("TR", "login", func(r *residency.Rule) { r.Serve = []string{tr} })
+			},
+		},
+		"what a home's rule says": {change: func(_ *testing.T, s *scene) {
+			s.rule("TR", "profile", func(r *residency.Rule) { r.Serve = []string{me} })
+		}},
+		"a home that a route names": {
+			before: func(_ *testing.T, s *scene) {
+				s.routeTable("gateway", named("gateway"))
+				delete(s.tree("gateway").GetExactMatchMap().Map, "DE")
+				delete(s.tree("peer").GetExactMatchMap().Map, "DE")
+			},
+			change: func(_ *testing.T, s *scene) {
+				s.rule("DE", "message", func(r *residency.Rule) { r.Entry = []string{tr} })
+			},
+		},
+		"homes inside a listener": {
+			before: func(t *testing.T, s *scene) {
+				rc := s.c.Routes[0]
+				if rc.GetName() != "gateway" {
+					t.Fatal("not the gateway's table")
+				}
+				s.listener(t, "gateway", plan{hcm: func(_ string, m *hcmv3.HttpConnectionManager) {
+					m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: rc}
+				}})
+				s.c.Routes = s.c.Routes[1:]
+			},
+			change: func(_ *testing.T, s *scene) {
+				s.rule("TR", "profile", func(r *residency.Rule) { r.Serve = []string{me} })
+			},
+		},
+		"what stands before the homes": {change: func(_ *testing.T, s *scene) {
+			s.routeTable("gateway", plan{open: func(_ string, b []branch) []branch {
+				return append(b, branch{when(":path", "/v1/messages/open"), act(withoutToken(to(prefix("/"), "message@eu")))})
+			}})
+		}},
+		"a route table's own settings": {change: func(_ *testing.T, s *scene) {
+			s.routeTable("gateway", plan{rc: func(rc *routev3.RouteConfiguration) {
+				rc.RequestMirrorPolicies = []*routev3.RouteAction_RequestMirrorPolicy{{Cluster: "peer@tr-istanbul"}}
+			}})
+		}},
+		"a listener": {change: func(t *testing.T, s *scene) {
+			s.listener(t, "gateway", plan{early: func(_ string, m *earlymutationv3.HeaderMutation) { m.Mutations = nil }})
+		}},
+		"an internal listener": {change: func(_ *testing.T, s *scene) {
+			for i, l := range s.c.Listeners {
+				if l.GetName() == "live/DE" {
+					s.c.Listeners[i] = tcpListener("live/DE", "peer@me-riyadh")
+				}
+			}
+		}},
+		"a cluster": {change: func(_ *testing.T, s *scene) { s.replace(cluster("message@eu", "10.1.1.1:8080")) }},
+		"a cluster's kind": {change: func(_ *testing.T, s *scene) {
+			c := cluster("message@eu", "10.2.1.1:8080")
+			c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST}
+			s.replace(c)
+		}},
+		"endpoints": {
+			before: func(_ *testing.T, s *scene) { s.byEDS("message@eu", "10.2.1.1:8080") },
+			change: func(_ *testing.T, s *scene) { s.byEDS("message@eu", "10.1.1.1:8080") },
+		},
+		"an extension": {change: func(_ *testing.T, s *scene) {
+			s.c.Extensions = plan{jwt: func(j *jwtauthnv3.JwtAuthentication) { j.Providers["de"].ClaimToHeaders[0].ClaimName = "country" }}.build().Extensions
+		}},
+		"a home that makes a manager forward": {
+			before: func(t *testing.T, s *scene) { forwardsNothing(t, s, "") },
+			change: func(t *testing.T, s *scene) { forwardsNothing(t, s, "DE") },
+		},
+		"a home that leads to a cluster which nobody judged": {
+			before: func(_ *testing.T, s *scene) {
+				odd := cluster("odd", "10.2.1.1:8080")
+				odd.TransportSocket = socket(&routev3.Route{})
+				s.c.Clusters = append(s.c.Clusters, odd)
+			},
+			change: func(_ *testing.T, s *scene) {
+				s.routeTable("gateway", plan{list: func(_, home string, r []*routev3.Route) []*routev3.Route {
+					if home == "DE" {
+						r[0] = to(isMessage(), "odd")
+					}
+					return r
+				}})
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, s := new(Prover), goodScene()
+			if x.before != nil {
+				x.before(t, s)
+			}
+			for range 2 {
+				if found := s.check(t, p.Check); len(found) > 0 {
+					t.Fatalf("not good before: %v", found[0])
+				}
+			}
+			other := *s
+			other.top = worldTopology()
+			other.spec.Rules, other.spec.Routes = slices.Clone(s.spec.Rules), slices.Clone(s.spec.Routes)
+			other.c.Clusters, other.c.Listeners, other.c.Routes = slices.Clone(s.c.Clusters), slices.Clone(s.c.Listeners), slices.Clone(s.c.Routes)
+			x.change(t, &other)
+			for range 2 {
+				cold := other.check(t, Check)
+				if diff := cmp.Diff(cold, other.check(t, p.Check)); diff != "" || len(cold) == 0 {
+					t.Errorf("%d findings (-without memory +with):\n%s", len(cold), diff)
+				}
+			}
+			if found := s.check(t, p.Check); len(found) > 0 {
+				t.Errorf("no longer good: %v", found[0])
+			}
+		})
+	}
+}
