@@ -2,7 +2,6 @@ package compile
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -33,15 +32,6 @@ func (b *builder) compileContacts() {
 		b.topo.Streams = append(b.topo.Streams, topology.Stream{Name: s.Name, Class: s.Class.Value, Service: s.Service.Value, Port: s.Port})
 	}
 	slices.SortFunc(b.topo.Streams, func(x, y topology.Stream) int { return cmp.Compare(x.Name, y.Name) })
-	for i := range b.topo.Regions {
-		for _, s := range b.topo.Streams {
-			l := &b.topo.Regions[i].Listen
-			if l.Streams == nil {
-				l.Streams = map[string]string{}
-			}
-			l.Streams[s.Name] = fmt.Sprintf("0.0.0.0:%d", s.Port)
-		}
-	}
 	b.eachJurisdiction(func(home string, j *policy.Jurisdiction) {
 		if j.PinEpoch == 0 {
 			return

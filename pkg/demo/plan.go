@@ -27,6 +27,7 @@ type plan struct {
 type regionPlan struct {
 	name     string
 	host     string // public name, "" where there is none
+	passed   bool   // other regions pass the host's TLS through
 	listen   topology.Listen
 	admin    string // of the gateway Envoy
 	sideMin  string // of the sidecar Envoy
@@ -53,13 +54,19 @@ func makePlan(d *policy.Deployment, others elsewhere.Backends, sockets string, t
 	}
 	for i, r := range d.Regions {
 		rp := regionPlan{
-			name: r.Name, host: r.Host,
+			name: r.Name, host: r.Host, passed: r.TLS != "",
 			listen: topology.Listen{Plain: port(), TLS: port(), Peer: port(), Egress: port(), Sidecar: port()},
 			admin:  port(), sideMin: port(), agent: port(),
 			// Numbered, because a region's name may be too long for a socket's path.
 			socket:    filepath.Join(sockets, fmt.Sprintf("a%d.sock", i)),
 			backends:  map[string]string{},
 			elsewhere: map[string][]string{},
+		}
+		for _, s := range d.Streams {
+			if rp.listen.Streams == nil {
+				rp.listen.Streams = map[string]string{}
+			}
+			rp.listen.Streams[s.Name] = port()
 		}
 		for _, service := range slices.Sorted(maps.Keys(r.Backends)) {
 			if addrs := others.Of(r.Name, service); len(addrs) > 0 {
@@ -103,6 +110,9 @@ func (p *plan) overlay(jwks []byte) *topology.Overlay {
 			Aliases: []string{"127.0.0.1", "localhost"}, Peer: r.listen.Peer, Agent: r.socket, Listen: &r.listen,
 			Backends: maps.Clone(r.elsewhere),
 		}
+		if r.passed {
+			ro.TLS = r.listen.TLS
+		}
 		for service, addr := range r.backends {
 			ro.Backends[service] = []string{addr}
 		}
@@ -121,6 +131,7 @@ func (p *plan) ready(caFile string) *Ready {
 		rr := ReadyRegion{
 			Gateway: "http://" + r.listen.Plain, GatewayTLS: r.listen.TLS, Sidecar: "http://" + r.listen.Sidecar,
 			EnvoyAdmin: "http://" + r.admin, Agent: "http://" + r.agent, Backends: map[string]ReadyBackend{},
+			Streams: r.listen.Streams,
 		}
 		for service, addr := range r.backends {
 			rr.Backends[service] = ReadyBackend{Address: addr}

@@ -41,7 +41,10 @@ type ReadyRegion struct {
 	EnvoyAdmin string                  `json:"envoyAdmin"` // URL, of the gateway
 	Agent      string                  `json:"agent"`      // URL
 	Backends   map[string]ReadyBackend `json:"backends"`   // by service
-	PIDs       struct {
+	// Streams are where the gateway takes services over TCP: host:port by the stream's
+	// name; absent where the deployment has none.
+	Streams map[string]string `json:"streams,omitempty"`
+	PIDs    struct {
 		Envoy int `json:"envoy"` // the gateway
 		Agent int `json:"agent"`
 	} `json:"pids"`

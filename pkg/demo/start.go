@@ -150,6 +150,9 @@ func (d *demo) probes() []probe {
 		for _, addr := range []string{r.listen.Plain, r.listen.TLS, r.listen.Peer, r.listen.Sidecar} {
 			out = append(out, probe{r.name + " at " + addr, listens(addr)})
 		}
+		for _, addr := range r.listen.Streams {
+			out = append(out, probe{r.name + " at " + addr, listens(addr)})
+		}
 		for service, addr := range r.backends {
 			out = append(out, probe{r.name + "-" + service, listens(addr)})
 		}

@@ -77,7 +77,9 @@ type Listen struct {
 	Peer    string `json:"peer"`    // other regions' gateways, mTLS
 	Egress  string `json:"egress"`  // the region's backends, outward
 	Sidecar string `json:"sidecar"` // the app beside a sidecar
-	// Streams holds, by the name of a Stream, where the gateway takes it.
+	// Streams holds, by the name of a Stream, where the gateway takes it, for its own
+	// users and from other regions' gateways. Only an overlay says so; otherwise it is
+	// the stream's port, at every address here and at the host of TLS from elsewhere.
 	Streams map[string]string `json:"streams,omitempty"`
 }
 

@@ -76,11 +76,13 @@ func (a *issuer) issue(t testing.TB, file, host string) {
 	}
 }
 
-// trust is what a client of a server's own TLS needs.
-func (a *issuer) trust(t testing.TB, host string) *tls.Config {
-	t.Helper()
-	a.load(t)
+// trust is what a client of a server's own TLS needs. Without a name it shows none
+// and takes any.
+func (a *issuer) trust(name string) *tls.Config {
+	if name == "" {
+		return &tls.Config{InsecureSkipVerify: true} //nolint:gosec // it must not be let in at all
+	}
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
-	return &tls.Config{RootCAs: pool, ServerName: host}
+	return &tls.Config{RootCAs: pool, ServerName: name}
 }

@@ -103,7 +103,7 @@ func startEjabberd(t testing.TB, domain string) *ejabberd {
 
 // serves maps the services of testdata/policies to where they are served.
 func (e *ejabberd) serves() map[string]string {
-	return map[string]string{"xmpp": e.web.addr(), "mqtt": e.web.addr()}
+	return map[string]string{"xmpp": e.web.addr(), "mqtt": e.web.addr(), "xmpps": e.xmpps.addr(), "mqtts": e.mqtts.addr()}
 }
 
 func (e *ejabberd) stop() {

@@ -39,8 +39,8 @@ type lab struct {
 	ready         struct {
 		Control struct{ Admin string }
 		Regions map[string]struct {
-			Gateway, GatewayTLS, Sidecar string
-			Backends                     map[string]struct{ Address string }
+			Gateway, GatewayTLS string
+			Streams             map[string]string // by name, where the gateway takes them
 		}
 		CAFile string
 	}
