@@ -9,9 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/domicile-dev/domicile/pkg/approval"
 	"github.com/domicile-dev/domicile/pkg/bundle"
-	"github.com/domicile-dev/domicile/pkg/control/mark"
 	"github.com/domicile-dev/domicile/pkg/store"
 	"github.com/domicile-dev/domicile/pkg/topology"
 	"github.com/domicile-dev/domicile/pkg/xds"
@@ -37,9 +35,6 @@ type Config struct {
 	// State is the file that remembers the newest policy of this replica over its
 	// restarts; empty for none.
 	State string
-	// Trust, where it is not empty, are those who must have signed the first policy:
-	// what stands in the store is believed from there on only.
-	Trust approval.Trust
 }
 
 // Controller follows the store and carries out changes.
@@ -51,8 +46,7 @@ type Controller struct {
 	build     buildFunc
 	metrics   *metrics
 	rollouts  *rollouts
-	mark      *mark.Mark // of the loop
-	trust     approval.Trust
+	mark      *mark // of the loop
 	recent    recent
 	current   atomic.Pointer[inForce] // what the loop published last
 	bell      bell                    // of current
@@ -73,13 +67,13 @@ const changesAtOnce = 2
 
 // New returns a Controller; Run starts it. The error is that of State.
 func New(cfg Config) (*Controller, error) {
-	seen, err := mark.Open(cfg.State)
+	seen, err := openMark(cfg.State)
 	if err != nil {
 		return nil, err
 	}
 	c := &Controller{
 		store: cfg.Store, publisher: cfg.Publisher, log: cfg.Log, now: cfg.Now, build: releaseBuilder(cfg.Overlay),
-		changing: make(chan struct{}, changesAtOnce), mark: seen, trust: cfg.Trust,
+		changing: make(chan struct{}, changesAtOnce), mark: seen,
 	}
 	if c.log == nil {
 		c.log = slog.Default()

@@ -159,6 +159,9 @@ func (t *translation) run() error {
 	if t.Node.Role != Sidecar {
 		t.out.Listeners = append(t.out.Listeners, t.healthListener())
 	}
+	if t.Node.Role != Peer {
+		t.addHosts()
+	}
 	if t.Topology.FirstContacts() {
 		t.addResolvers()
 	}

@@ -254,7 +254,7 @@ func (t *translation) guardCluster(r residency.Route, target string, d destinati
 	route := &routev3.Route{
 		Match:      match.AnyPath(),
 		StatPrefix: d.counted,
-		Metadata:   t.explain(residency.RegionUnavailable, r.Class, ""),
+		Metadata:   reply.Explain(residency.RegionUnavailable, r.Class, ""),
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: target},
 			Timeout:          durationpb.New(0), // the outer route has one
@@ -334,7 +334,6 @@ func (t *translation) services() []string {
 	return out
 }
 
-func cloneRoute(r *routev3.Route) *routev3.Route { return proto.Clone(r).(*routev3.Route) }
 func cloneMatch(m *routev3.RouteMatch) *routev3.RouteMatch {
 	return proto.Clone(m).(*routev3.RouteMatch)
 }

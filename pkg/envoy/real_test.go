@@ -56,6 +56,8 @@ type real struct {
 	pins   map[string]*key // by region
 	secret []byte          // of https://secret
 
+	place func(*real) // changes the topology before anything starts; nil: nothing
+
 	mu    sync.Mutex
 	seen  map[string][]*http.Request // by region
 	asked map[string][]*authv3.CheckRequest
@@ -183,6 +185,9 @@ func newReal(t testing.TB, change func(*real)) *real {
 		at := strings.TrimPrefix(backend.URL, "http://")
 		x.Backends = map[string][]string{"message": {at}, "profile": {at}}
 		r.agent(t, x.Name, x.Agent)
+	}
+	if r.place != nil {
+		r.place(r)
 	}
 	r.table = table(t, realSpec())
 	authority, err := identity.NewAuthority(r.top.TrustDomain)

@@ -14,16 +14,16 @@ import (
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/branches"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/lifetime"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/match"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/pattern"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/reply"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/tokens"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/wellknown"
 	"github.com/domicile-dev/domicile/pkg/residency"
 )
 
@@ -96,7 +96,7 @@ func (t *translation) acceptedHosts() []string {
 func (t *translation) virtualHost(name string, domains []string, m *xdsmatcherv3.Matcher) *routev3.VirtualHost {
 	vh := &routev3.VirtualHost{
 		Name: name, Domains: domains, Matcher: m,
-		Metadata: metadata(map[string]string{reply.Policy: t.digest()}),
+		Metadata: reply.Metadata(map[string]string{reply.Policy: t.digest()}),
 	}
 	if t.Topology.Expose {
 		vh.ResponseHeadersToAdd = []*corev3.HeaderValueOption{setHeader("x-domicile-policy", t.digest())}
@@ -114,11 +114,11 @@ func (v view) decisions(anyHost bool) *xdsmatcherv3.Matcher {
 	if anyHost { // elsewhere the virtual host's names have decided
 		odd = match.Or(odd, v.Header(":authority", pattern.OddHost))
 	}
-	open := append([]match.Branch{
+	open := slices.Concat([]match.Branch{
 		match.When(odd, v.refuseUnseen(residency.BadRequest)),
-		match.When(v.strayUpgrade(), v.refuseUnseen(residency.BadRequest)),
+		match.When(v.StrayUpgrade(v.Table.Routes()), v.refuseUnseen(residency.BadRequest)),
 		match.When(v.creds.Second(v.peer), v.refuseUnseen(residency.TwoIdentities)),
-	}, v.openBranches()...)
+	}, v.askedByNobody(), v.openBranches())
 	homes, pinned := map[string]*xdsmatcherv3.Matcher_OnMatch{}, map[string]*xdsmatcherv3.Matcher_OnMatch{}
 	for _, home := range v.Memory.shared.Homes() {
 		b := v.home(home)
@@ -156,28 +156,6 @@ func (v view) home(home string) *branches.Branch {
 	maps.Copy(v.clusters, b.Clusters)
 	maps.Copy(v.inner, b.Inner)
 	return b
-}
-
-// strayUpgrade is true for an upgrade that is not to a long-lived class: it would
-// not run where it can be closed. A route's own setting does not do it, since the
-// first walk's route decides about upgrades.
-func (v view) strayUpgrade() *match.Predicate {
-	var short, long []*match.Predicate
-	for _, r := range v.Table.Routes() {
-		switch p := v.Class(r.Match); {
-		case !r.LongLived:
-			short = append(short, p)
-		case len(short) > 0:
-			long = append(long, match.And(p, match.Not(match.Or(short...))))
-		default:
-			long = append(long, p)
-		}
-	}
-	upgrade := v.Header("upgrade", ".+")
-	if len(long) == 0 {
-		return upgrade
-	}
-	return match.And(upgrade, match.Not(match.Or(long...)))
 }
 
 // refuseUnseen denies before the token is verified.
@@ -250,14 +228,21 @@ func (v view) takeOpen(routes []*routev3.Route) *xdsmatcherv3.Matcher_OnMatch {
 // classes is the list of class routes of one home.
 func (v view) classes(home string) []*routev3.Route {
 	var out []*routev3.Route
+	hosts := -1
 	for i, r := range v.Table.Routes() {
 		if r.Subject == residency.SubjectCaller || r.Subject == residency.SubjectUser {
+			if hosts < 0 && wellknown.Takes(r.Match) {
+				hosts = len(out)
+			}
 			out = append(out, v.cell(match.Route(r.Match), r, home, home, func(t *residency.Table, entry string) residency.Decision {
 				return t.DecideRoute(i, residency.Query{Home: home, Entry: entry})
 			})...)
 		}
 	}
-	return append(out, v.deny(match.AnyPath(), residency.NoClass, "", home))
+	if hosts < 0 {
+		hosts = len(out)
+	}
+	return append(v.withHosts(out, hosts), v.deny(match.AnyPath(), residency.NoClass, "", home))
 }
 
 // judgement asks a table about one cell at one entry.
@@ -276,9 +261,10 @@ func (v view) cell(m *routev3.RouteMatch, r residency.Route, owner, home string,
 		}
 	}
 	if !d.Allowed() {
-		return []*routev3.Route{v.deny(m, v.opening(d.Reason, ask), r.Class, subjectHome(r, home))}
+		why := v.opening(d.Reason, ask)
+		return append(v.wrongHost(m, r, home, why, d.Rule), v.deny(m, why, r.Class, subjectHome(r, home)))
 	}
-	return v.sessions(v.forward(m, r, owner, home, d.Serve), r, d.Rule)
+	return sessions(v.forward(m, r, owner, home, d.Serve), r, d.Rule)
 }
 
 // peerCell serves from this region what other entries may send here. The entry
@@ -301,7 +287,7 @@ func (v view) peerCell(m *routev3.RouteMatch, r residency.Route, owner, home str
 	}
 	from := cloneMatch(m)
 	from.Headers = append(from.Headers, match.HeaderIs(entryHeader, v.sanRegex("(?:"+strings.Join(entries, "|")+")", Gateway, Sidecar)))
-	routes := v.sessions(v.forward(from, r, owner, home, []string{v.region.Name}), r, rule)
+	routes := sessions(v.forward(from, r, owner, home, []string{v.region.Name}), r, rule)
 	return append(routes, v.deny(m, residency.EntryNotAllowed, r.Class, subjectHome(r, home)))
 }
 
@@ -326,32 +312,12 @@ func subjectHome(r residency.Route, home string) string {
 	return ""
 }
 
-// sessions bounds a long-lived route to the rule's maxAge. The bound is spread
-// over the last eighth of it, so that sessions that began together do not end
-// together: each variant takes its share of the new streams.
-func (t *translation) sessions(route *routev3.Route, r residency.Route, rule *residency.Rule) []*routev3.Route {
-	action := route.GetRoute()
-	if !r.LongLived || rule == nil || rule.MaxAge == 0 || action == nil {
+// sessions bounds a long-lived route to the rule's maxAge.
+func sessions(route *routev3.Route, r residency.Route, rule *residency.Rule) []*routev3.Route {
+	if !r.LongLived || rule == nil {
 		return []*routev3.Route{route}
 	}
-	const shares = 4
-	var out []*routev3.Route
-	for i := range shares {
-		v := cloneRoute(route)
-		age := rule.MaxAge - rule.MaxAge/8*time.Duration(i)/(shares-1)
-		v.GetRoute().MaxStreamDuration = longest(age)
-		if left := shares - i; left > 1 {
-			v.Match.RuntimeFraction = &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{
-				Numerator: uint32(1_000_000 / left), Denominator: typev3.FractionalPercent_MILLION,
-			}}
-		}
-		out = append(out, v)
-	}
-	return out
-}
-
-func longest(d time.Duration) *routev3.RouteAction_MaxStreamDuration {
-	return &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: durationpb.New(d)}
+	return lifetime.Spread(route, rule.MaxAge)
 }
 
 // forward is a route to the first of the serving regions that can serve.
@@ -385,7 +351,7 @@ func protocolOf(r residency.Route) protocol {
 // way is a route to a destination: bounded in time, or through an internal
 // listener of its own, and past the agent where the path names the subject.
 func (t *translation) way(m *routev3.RouteMatch, r residency.Route, owner, home string, d destination) *routev3.Route {
-	action := &routev3.RouteAction{Timeout: durationpb.New(shortLife), MaxStreamDuration: longest(shortLife)}
+	action := &routev3.RouteAction{Timeout: durationpb.New(shortLife), MaxStreamDuration: lifetime.Most(shortLife)}
 	var cluster string
 	if r.LongLived {
 		action.Timeout, action.IdleTimeout, action.MaxStreamDuration = durationpb.New(0), durationpb.New(idleTimeout), nil
@@ -398,7 +364,7 @@ func (t *translation) way(m *routev3.RouteMatch, r residency.Route, owner, home 
 		Action: &routev3.Route_Route{Route: action},
 		// What Envoy itself answers on this route, it answers because no allowed
 		// region could.
-		Metadata: t.explain(residency.RegionUnavailable, r.Class, subjectHome(r, home)),
+		Metadata: reply.Explain(residency.RegionUnavailable, r.Class, subjectHome(r, home)),
 	}
 	if r.Subject != residency.SubjectUser {
 		route.StatPrefix = d.counted
@@ -452,33 +418,8 @@ func (v view) withoutToken(r *routev3.Route) *routev3.Route {
 	return r
 }
 
-// deny answers with a reason. The listener's local reply makes the body from
-// the route's metadata.
 func (t *translation) deny(m *routev3.RouteMatch, why residency.Reason, class, home string) *routev3.Route {
-	return &routev3.Route{
-		Match:    m,
-		Action:   &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: uint32(why.Status())}},
-		Metadata: t.explain(why, class, home),
-	}
-}
-
-func (t *translation) explain(why residency.Reason, class, home string) *corev3.Metadata {
-	fields := map[string]string{reply.Reason: string(why), reply.Title: why.Title()}
-	if class != "" {
-		fields[reply.Class] = class
-	}
-	if home != "" {
-		fields[reply.Home] = home
-	}
-	return metadata(fields)
-}
-
-func metadata(fields map[string]string) *corev3.Metadata {
-	s := &structpb.Struct{Fields: map[string]*structpb.Value{}}
-	for k, v := range fields {
-		s.Fields[k] = structpb.NewStringValue(v)
-	}
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{reply.Namespace: s}}
+	return reply.Deny(m, why, class, home)
 }
 
 // streamID names a class route for its long-lived sessions, by meaning, not by

@@ -26,7 +26,7 @@ const (
 
 var statuses = map[string]int{
 	"bad-request": 400, "no-identity": 401, "bad-token": 401, "two-identities": 401, "issuer-not-entitled": 403, "no-home": 403,
-	"no-class": 403, "no-rule": 403, "entry-not-allowed": 403, "not-decidable": 503,
+	"no-class": 403, "no-rule": 403, "entry-not-allowed": 403, "wrong-host": 421, "not-decidable": 503,
 }
 
 func deny(reasons ...string) []outcome {
@@ -265,6 +265,9 @@ func decide(w wire, r reading, tokens map[string]holder) []outcome {
 		refusal = "no-rule"
 	} else if class == "relation" && w.region != region {
 		refusal = "entry-not-allowed"
+		if named := regionOfHost[r.host]; named != "" && named != region {
+			refusal = "wrong-host"
+		}
 	}
 	if refusal != "" && caller.home == observed {
 		region, refusal = "today", ""

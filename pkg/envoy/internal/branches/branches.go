@@ -256,7 +256,7 @@ func (m *Memory) peers(home string) []string {
 }
 
 func verdict(b []byte, d residency.Decision) []byte {
-	flags, age := 0, -1
+	flags, age, first := 0, -1, ""
 	if d.Allowed() {
 		flags |= 1
 	}
@@ -265,8 +265,11 @@ func verdict(b []byte, d residency.Decision) []byte {
 	}
 	if d.Rule != nil {
 		age = int(d.Rule.MaxAge)
+		if len(d.Rule.Serve) > 0 && !d.Allowed() { // a refusal may say whose host is right
+			first = d.Rule.Serve[0]
+		}
 	}
-	return number(text(number(b, flags), string(d.Reason)), age)
+	return text(number(text(number(b, flags), string(d.Reason)), age), first)
 }
 
 func number(b []byte, n int) []byte { return binary.AppendVarint(b, int64(n)) }

@@ -145,6 +145,17 @@ func (p *Places) Pin() *match.Predicate {
 	return match.Or(p.present(place{header: p.pins.Header}), p.present(place{cookie: p.pins.Cookie}))
 }
 
+// Any is true for a request with something where a token may stand.
+func (p *Places) Any() *match.Predicate {
+	any := []*match.Predicate{p.present(place{header: authorization})}
+	for _, x := range p.list {
+		if x.header != authorization {
+			any = append(any, p.present(x))
+		}
+	}
+	return match.Or(any...)
+}
+
 // Asked are the requests with a credential that only an agent can read: in a header,
 // where a pin can be told to belong to it, and elsewhere. Either is nil where there is
 // no such place.

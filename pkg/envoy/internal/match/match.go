@@ -88,6 +88,28 @@ func (t Tree) Class(m residency.Match) *Predicate {
 	return And(all...)
 }
 
+// StrayUpgrade is true for an upgrade that is not to a long-lived class: it would
+// not run where it can be closed. A route's own setting does not do it, since the
+// first walk's route decides about upgrades.
+func (t Tree) StrayUpgrade(routes []residency.Route) *Predicate {
+	var short, long []*Predicate
+	for _, r := range routes {
+		switch p := t.Class(r.Match); {
+		case !r.LongLived:
+			short = append(short, p)
+		case len(short) > 0:
+			long = append(long, And(p, Not(Or(short...))))
+		default:
+			long = append(long, p)
+		}
+	}
+	upgrade := t.Header("upgrade", ".+")
+	if len(long) == 0 {
+		return upgrade
+	}
+	return And(upgrade, Not(Or(long...)))
+}
+
 // Contains is true when a header has a part; for several values of one name,
 // Envoy joins them by commas.
 func (t Tree) Contains(name, part string) *Predicate {

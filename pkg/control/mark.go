@@ -1,9 +1,4 @@
-// Package mark remembers the newest policy that a control plane had in force, on its
-// own disk: a store that was restored from an older backup, or an older bundle under
-// correct signatures, is noticed after a restart too.
-//
-// A Mark must not be used concurrently.
-package mark
+package control
 
 import (
 	"bytes"
@@ -19,25 +14,24 @@ import (
 	"github.com/domicile-dev/domicile/pkg/store"
 )
 
-// Mark is the newest policy that this replica had in force.
-type Mark struct {
+// mark is the newest policy that this replica had in force, on its own disk: a
+// store that was restored from an older backup, or an older bundle under correct
+// signatures, is noticed after a restart too.
+type mark struct {
 	path string // "" remembers nothing
 	last store.Record
 }
 
-// Last is the newest policy: its sequence and bundle; zero before the first.
-func (m *Mark) Last() store.Record { return m.last }
-
-// file is what the file holds.
-type file struct {
+// markFile is what the file holds.
+type markFile struct {
 	Sequence uint64 `json:"sequence"`
 	Bundle   string `json:"bundle"`
 }
 
-// Open reads the file; one that does not exist remembers nothing yet. A file
+// openMark reads the file; one that does not exist remembers nothing yet. A file
 // that cannot be read is an error: to go on without it would be to forget.
-func Open(path string) (*Mark, error) {
-	m := &Mark{path: path}
+func openMark(path string) (*mark, error) {
+	m := &mark{path: path}
 	if path == "" {
 		return m, nil
 	}
@@ -48,7 +42,7 @@ func Open(path string) (*Mark, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the newest policy seen: %w", err)
 	}
-	var f file
+	var f markFile
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	err = d.Decode(&f)
@@ -60,12 +54,12 @@ func Open(path string) (*Mark, error) {
 	return m, nil
 }
 
-// Put remembers a policy that is in force.
-func (m *Mark) Put(r store.Record) error {
+// put remembers a policy that is in force.
+func (m *mark) put(r store.Record) error {
 	if m.path == "" || r.Sequence == m.last.Sequence && r.Bundle == m.last.Bundle {
 		return nil
 	}
-	data, err := json.Marshal(file{r.Sequence, r.Bundle})
+	data, err := json.Marshal(markFile{r.Sequence, r.Bundle})
 	if err != nil {
 		return fmt.Errorf("remember the policy: %w", err)
 	}

@@ -1,0 +1,152 @@
+// Package wellknown makes the answers to GET /.well-known/domicile, which tells a
+// client the host of a home: of its own, where the request says whose it is, and of
+// all homes otherwise. They hold public facts of the policy only. It is pure.
+package wellknown
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+	"time"
+
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/lifetime"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/match"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/reply"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/tokens"
+	"github.com/domicile-dev/domicile/pkg/residency"
+	"github.com/domicile-dev/domicile/pkg/topology"
+)
+
+// Path is where clients ask, and Methods how.
+const (
+	Path    = "/.well-known/domicile"
+	Methods = "GET|HEAD"
+)
+
+// Name is that of the route table, of the internal listener that answers, and of the
+// cluster that leads there.
+const Name = "wellknown"
+
+// Asked is the condition of the requests for it.
+func Asked(t match.Tree) *match.Predicate {
+	return match.And(t.Header(":path", regexp.QuoteMeta(Path)+`(?:\?.*)?`), t.Header(":method", Methods))
+}
+
+// Route matches them in a list of routes.
+func Route() *routev3.RouteMatch {
+	return &routev3.RouteMatch{
+		PathSpecifier: &routev3.RouteMatch_Path{Path: Path}, Headers: []*routev3.HeaderMatcher{match.HeaderIs(":method", Methods)},
+	}
+}
+
+// Takes tells whether a class route would take them too.
+func Takes(m residency.Match) bool {
+	if m.GRPCService != "" || m.Method != "" && m.Method != "GET" && m.Method != "HEAD" {
+		return false
+	}
+	prefix := strings.TrimSuffix(m.PathPrefix, "/")
+	segments := strings.Split(m.PathTemplate, "/")
+	switch {
+	case m.Path != "":
+		return m.Path == Path
+	case m.PathTemplate != "":
+		return len(segments) == strings.Count(Path, "/")+1
+	}
+	return Path == prefix || strings.HasPrefix(Path, prefix+"/")
+}
+
+// Ask leads to the internal listener that answers. Its metadata would say why, were
+// there none.
+func Ask(m *routev3.RouteMatch) *routev3.Route {
+	r := reply.Deny(m, residency.NotDecidable, "", "")
+	r.Action = &routev3.Route_Route{Route: &routev3.RouteAction{
+		ClusterSpecifier:  &routev3.RouteAction_Cluster{Cluster: Name},
+		Timeout:           durationpb.New(time.Second),
+		MaxStreamDuration: lifetime.Most(time.Second),
+	}}
+	return r
+}
+
+// Manager is the listener's: it holds nothing of the policy.
+func Manager(from *corev3.ConfigSource, router *hcmv3.HttpFilter) *hcmv3.HttpConnectionManager {
+	return &hcmv3.HttpConnectionManager{
+		StatPrefix:     Name,
+		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: Name, ConfigSource: from}},
+		HttpFilters:    []*hcmv3.HttpFilter{router},
+	}
+}
+
+// mostBytes is how long an answer may be where Envoy is not told otherwise.
+const mostBytes = 4096
+
+// Table answers by the home that the token, or the pin, says.
+func Table(t match.Tree, table *residency.Table, top *topology.Topology) *routev3.RouteConfiguration {
+	hosts := map[string]string{}
+	byHome, byPin := map[string]*xdsmatcherv3.Matcher_OnMatch{}, map[string]*xdsmatcherv3.Matcher_OnMatch{}
+	for _, home := range table.Homes() {
+		host := hostOf(home, table, top)
+		if host != "" {
+			hosts[home] = host
+		}
+		own := t.TakeRoute(answer(t, struct {
+			Home string `json:"home"`
+			Host string `json:"host,omitempty"`
+		}{home, host}))
+		byHome[home], byPin[home] = own, own
+	}
+	all := answer(t, struct {
+		Homes map[string]string `json:"homes"`
+	}{hosts})
+	rc := &routev3.RouteConfiguration{Name: Name, VirtualHosts: []*routev3.VirtualHost{{
+		Name: Name, Domains: []string{"*"},
+		Matcher: t.Exact(tokens.HomeHeader, byHome, match.Nested(t.Exact(tokens.PinHomeHeader, byPin, t.TakeRoute(all)))),
+	}}}
+	if n := len(all.GetDirectResponse().GetBody().GetInlineString()); n > mostBytes {
+		rc.MaxDirectResponseBodySizeBytes = wrapperspb.UInt32(uint32(n))
+	}
+	return rc
+}
+
+// hostOf is the host of the region that serves a home first, in the first class
+// route that is served at all.
+func hostOf(home string, table *residency.Table, top *topology.Topology) string {
+	for i, r := range table.Routes() {
+		if r.Subject != residency.SubjectCaller && r.Subject != residency.SubjectUser {
+			continue
+		}
+		rule := table.DecideRoute(i, residency.Query{Home: home}).Rule
+		if rule == nil || len(rule.Serve) == 0 {
+			continue
+		}
+		if region, ok := top.Region(rule.Serve[0]); ok && region.Host != "" {
+			return region.Host
+		}
+	}
+	return ""
+}
+
+func answer(t match.Tree, what any) *routev3.Route {
+	body, err := json.Marshal(what)
+	if err != nil {
+		t.Fail(err)
+	}
+	header := func(name, value string) *corev3.HeaderValueOption {
+		return &corev3.HeaderValueOption{
+			Header: &corev3.HeaderValue{Key: name, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		}
+	}
+	return &routev3.Route{
+		Match: match.AnyPath(),
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
+			Status: 200, Body: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: string(body) + "\n"}},
+		}},
+		ResponseHeadersToAdd: []*corev3.HeaderValueOption{header("content-type", "application/json"), header("cache-control", "no-store")},
+	}
+}
