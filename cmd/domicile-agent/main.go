@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
-	cfg, err := o.wire(ctx, log)
+	cfg, err := o.wire(log)
 	if err == nil {
 		err = agent.Run(ctx, *cfg)
 	}

@@ -18,12 +18,13 @@ import (
 	"github.com/domicile-dev/domicile/pkg/fence"
 	"github.com/domicile-dev/domicile/pkg/follow"
 	"github.com/domicile-dev/domicile/pkg/identity"
+	"github.com/domicile-dev/domicile/pkg/introspect"
 	"github.com/domicile-dev/domicile/pkg/resolver"
 	"github.com/domicile-dev/domicile/pkg/version"
 )
 
 // wire puts the agent together. An error is the operator's to mend.
-func (o *options) wire(ctx context.Context, log *slog.Logger) (*agent.Config, error) {
+func (o *options) wire(log *slog.Logger) (*agent.Config, error) {
 	cfg := &agent.Config{
 		ID: o.id, Socket: o.socket, Listen: o.listen, Metrics: prometheus.NewRegistry(), Version: version.String(), Log: log,
 	}
@@ -70,7 +71,6 @@ func (o *options) wire(ctx context.Context, log *slog.Logger) (*agent.Config, er
 	cfg.Peer = &agent.Peer{Listener: l, Handler: moves.Handler(moves.Config{
 		Fence: kept, Await: cfg.Fence.Await, Policy: state.Policy, Forget: state.Forget, HashKey: cfg.HashKey, Log: log, Now: time.Now,
 	})}
-	context.AfterFunc(ctx, func() { _ = l.Close() })
 	return cfg, nil
 }
 
@@ -121,7 +121,15 @@ func unready(s follow.Status) error {
 }
 
 func (o *options) resolver(cfg *agent.Config, state *inforce.State, kept *fence.Fence) *resolver.Resolver {
+	server := introspect.New(introspect.Config{Now: time.Now, Backends: func(service string) []string {
+		if p := state.Policy(); p != nil {
+			r, _ := p.Topology.Region(o.id.Region)
+			return r.Backends[service]
+		}
+		return nil
+	}})
 	return resolver.New(resolver.Config{
+		Server: server,
 		Region: o.id.Region, Policy: state.Policy, HashKey: cfg.HashKey, Fence: kept, Signer: state.Signer, Now: time.Now,
 		Directory: func() resolver.Directory {
 			if d := state.Directory(); d != nil {
