@@ -153,7 +153,7 @@ func TestStatusIsAContract(t *testing.T) {
 	full := control.Status{
 		Policy: &control.PolicyStatus{
 			Sequence: 6, Bundle: "sha256:b6", Table: "sha256:t6", At: at, Author: "ana", Message: "open DE", Since: at.Add(time.Second),
-			NextBoundary: &next, Warnings: []policy.Problem{{Pos: policy.Pos{File: "jurisdictions/sa.yaml", Line: 3, Column: 5}, Code: "DP2031", Severity: policy.Warning, Message: lang.Text{En: "unused transfer", Zh: "没有用到的跨境传输"}}},
+			NextBoundary: &next, OtherLaw: []string{"law/sa.yaml"}, Warnings: []policy.Problem{{Pos: policy.Pos{File: "jurisdictions/sa.yaml", Line: 3, Column: 5}, Code: "DP2031", Severity: policy.Warning, Message: lang.Text{En: "unused transfer", Zh: "没有用到的跨境传输"}}},
 		},
 		Store: control.StoreStatus{Error: "store is unavailable", Since: at.Add(time.Hour), Sequence: 7},
 		Refused: &control.Refusal{

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
@@ -219,6 +220,8 @@ func TestStatusAndCheck(t *testing.T) {
 		{"a wrong clock", func(s *control.Status) {
 			s.Clock = &control.ClockStatus{AheadSeconds: 86400, Sequence: 7}
 		}, exit.Findings, []string{"clock    this control plane's clock was 24h0m0s ahead of"}},
+		{"other law", func(s *control.Status) { p := *s.Policy; p.OtherLaw = []string{"law/sa.yaml"}; s.Policy = &p }, exit.Done,
+			[]string{"\n         the policy was packed with law files that are not those of this version: law/sa.yaml\n"}},
 		{"lapses soon", func(s *control.Status) { p := *s.Policy; p.NextBoundary = &soon; s.Policy = &p }, exit.Done, []string{"2026-11-25T12:00:00Z"}},
 	} {
 		s := healthy
@@ -244,6 +247,28 @@ func TestStatusAndCheck(t *testing.T) {
 		if _, out, _ = run(t.Context(), nil, "status", "--output", "json", "--control", url); json.Unmarshal([]byte(out), &back) != nil || back.FormatVersion != "1.0" {
 			t.Errorf("%s: status --output json gave %s", c.name, out)
 		}
+	}
+}
+
+// In Chinese the columns stand where they stand in English, and an error says so.
+func TestStatusAndCheckInChinese(t *testing.T) {
+	since := testNow.Add(-90 * time.Second)
+	body, err := json.Marshal(control.Status{Store: control.StoreStatus{Connected: true, Since: since}, Proxies: []xds.Proxy{{ID: "p", State: xds.Pending, Since: since}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := answer(t, 200, string(body))
+	_, out, _ := run(t.Context(), nil, "status", "--lang", "zh-CN", "--control", url)
+	want := "策略     没有生效的策略：一切都被拒绝\n存储     有应答 (已 90s)\n\n代理  状态     策略  持续  已连接\np     pending  -     90s   否\n"
+	if d := cmp.Diff(want, out); d != "" {
+		t.Error(d)
+	}
+	code, out, _ := run(t.Context(), nil, "check", "--lang", "zh-CN", "--control", url)
+	if want := "  FAIL  没有策略生效：一切都被拒绝\n        修复：domicile apply DIR\n"; code != exit.Findings || !strings.HasPrefix(out, want) || !strings.Contains(out, "\n5 项检查：3 项正常，0 个警告，2 项失败。\n") {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+	if _, _, errs := run(t.Context(), nil, "status", "--lang", "zh-CN", "--control", "ftp://x"); !strings.HasPrefix(errs, "错误：") {
+		t.Error(errs)
 	}
 }
 

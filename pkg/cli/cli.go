@@ -36,6 +36,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/cli/sign"
+	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/version"
 )
 
@@ -75,10 +76,10 @@ func Run(ctx context.Context, env session.Env, more ...*cobra.Command) (code int
 	}
 	var quiet exit.Silent
 	if err != nil && !errors.As(err, &quiet) {
-		fmt.Fprintf(env.Err, "error: %s\n", show.Clean(err.Error()))
+		fmt.Fprintln(env.Err, lang.T("error: %s", show.Clean(err.Error())).In(a.Lang()))
 		var u *session.UsageError
 		if errors.As(err, &u) {
-			fmt.Fprintf(env.Err, "next: %s --help\n", u.Command)
+			fmt.Fprintln(env.Err, lang.T("next: %s --help", u.Command).In(a.Lang()))
 		}
 	}
 	return code

@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
 	"github.com/domicile-dev/domicile/pkg/api"
@@ -15,6 +17,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/remote"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
+	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/lang"
 )
 
@@ -77,7 +80,7 @@ func (a *app) watch(ctx context.Context, c *remote.Client) error {
 			return ctx.Err()
 		case err != nil:
 			if last == nil || len(last) > 0 {
-				fmt.Fprintf(a.Err, "error: %s\n", show.Clean(err.Error()))
+				fmt.Fprintln(a.Err, lang.T("error: %s", show.Clean(err.Error())).In(a.Lang()))
 			}
 			last = []byte{}
 		case !bytes.Equal(data, last):
@@ -104,63 +107,79 @@ func (a *app) watch(ctx context.Context, c *remote.Client) error {
 }
 
 func (a *app) statusText(w io.Writer, s api.Status) {
-	if p := s.Policy; p != nil {
-		fmt.Fprintf(w, "policy   sequence %d, table %s, applied %s ago by %s, in force here for %s\n",
-			p.Sequence, show.Digest(p.Table), a.Age(p.At), show.Line(show.OrDash(p.Author)), a.Age(p.Since))
-		if p.Message != "" {
-			fmt.Fprintf(w, "         %s\n", show.Line(p.Message))
-		}
-		if p.NextBoundary != nil {
-			fmt.Fprintf(w, "         next end of a transfer or observation, or group change: %s\n", p.NextBoundary.UTC().Format(time.RFC3339))
-		}
-		for _, n := range p.NotEnforced {
-			days := lang.T("%d days left", int(max(0, n.Until.Sub(a.Now()))/(24*time.Hour)))
-			fmt.Fprintf(w, "!        %s\n", lang.T("%s is NOT ENFORCED until %s (%s): what its policy refuses passes to today's backends",
-				show.Line(n.Home), n.Until.UTC().Format(time.RFC3339), days).In(a.Lang()))
-		}
+	line := func(label, sentence lang.Text) {
+		l := label.In(a.Lang())
+		fmt.Fprintf(w, "%s%s%s\n", l, strings.Repeat(" ", max(1, 9-text.StringWidth(l))), show.Line(sentence.In(a.Lang())))
+	}
+	if s.Policy != nil {
+		a.statusPolicy(line, s.Policy)
 	} else {
-		fmt.Fprintln(w, "policy   none in force: everything is refused")
+		line(lang.T("policy"), lang.T("none in force: everything is refused"))
 	}
 	if s.Store.Connected {
-		fmt.Fprintf(w, "store    answers (for %s)\n", a.Age(s.Store.Since))
+		line(lang.T("store"), lang.T("answers (for %s)", a.Age(s.Store.Since)))
 	} else {
-		fmt.Fprintf(w, "store    DOES NOT ANSWER for %s: %s\n", a.Age(s.Store.Since), show.Line(s.Store.Error))
+		line(lang.T("store"), lang.T("DOES NOT ANSWER for %s: %s", a.Age(s.Store.Since), s.Store.Error))
 	}
 	if f := s.Refused; f != nil {
-		fmt.Fprintf(w, "refused  sequence %d, bundle %s, for %s: %s\n", f.Sequence, show.Digest(f.Bundle), a.Age(f.Since), show.Line(health.Why(f)))
+		line(lang.T("refused"), lang.T("sequence %d, bundle %s, for %s: %s", f.Sequence, show.Digest(f.Bundle), a.Age(f.Since), health.Why(f)))
 	}
 	for _, f := range health.Clock(s.Clock, 0) {
 		if f.State != "ok" {
-			fmt.Fprintf(w, "clock    %s\n", show.Line(f.Message))
+			line(lang.T("clock"), f.Message)
 		}
 	}
 	if s.Git != nil {
-		fmt.Fprintf(w, "git      %s\n", show.Line(health.Git(s.Git, a.Now()).Message))
+		line(lang.Same("git"), health.Git(s.Git, a.Now()).Message)
 	}
 	fmt.Fprintln(w)
+	a.statusProxies(w, s)
+}
+
+func (a *app) statusPolicy(line func(label, sentence lang.Text), p *control.PolicyStatus) {
+	var more lang.Text
+	line(lang.T("policy"), lang.T("sequence %d, table %s, applied %s ago by %s, in force here for %s",
+		p.Sequence, show.Digest(p.Table), a.Age(p.At), show.OrDash(p.Author), a.Age(p.Since)))
+	if p.Message != "" {
+		line(more, lang.Same(p.Message))
+	}
+	if p.NextBoundary != nil {
+		line(more, lang.T("next end of a transfer or observation, or group change: %s", p.NextBoundary.UTC().Format(time.RFC3339)))
+	}
+	if len(p.OtherLaw) > 0 {
+		line(more, health.OtherLaw(p))
+	}
+	for _, n := range p.NotEnforced {
+		days := lang.T("%d days left", int(max(0, n.Until.Sub(a.Now()))/(24*time.Hour)))
+		line(lang.Same("!"), lang.T("%s is NOT ENFORCED until %s (%s): what its policy refuses passes to today's backends", n.Home, n.Until.UTC().Format(time.RFC3339), days))
+	}
+}
+
+func (a *app) statusProxies(w io.Writer, s api.Status) {
+	l := a.Lang()
 	if len(s.Proxies) == 0 {
-		fmt.Fprintln(w, "No proxy is known here.")
+		fmt.Fprintln(w, lang.T("No proxy is known here.").In(l))
 		return
 	}
-	t := show.NewTable("PROXY", "STATE", "POLICY", "SINCE", "CONNECTED")
+	t := show.NewTable(lang.T("PROXY").In(l), lang.T("STATE").In(l), lang.T("POLICY").In(l), lang.T("SINCE").In(l), lang.T("CONNECTED").In(l))
 	for _, p := range s.Proxies {
-		runs := show.OrDash(show.Digest(p.Table))
+		runs := lang.Same(show.OrDash(show.Digest(p.Table)))
 		switch {
 		case health.Runs(s.Status, p):
-			runs += " (current)"
+			runs = lang.T("%s (current)", runs)
 		case health.HasNoPlace(s.Status, p):
-			runs = "none: has no place in this policy"
+			runs = lang.T("none: has no place in this policy")
 		}
-		connected := "no"
+		connected := lang.T("no")
 		if !p.ConnectedSince.IsZero() {
-			connected = a.Age(p.ConnectedSince)
+			connected = lang.Same(a.Age(p.ConnectedSince))
 		}
-		t.Row(p.ID, string(p.State), runs, a.Age(p.Since), connected)
+		t.Row(p.ID, string(p.State), runs.In(l), a.Age(p.Since), connected.In(l))
 	}
 	t.Write(w)
 	for _, p := range s.Proxies {
 		if p.Error != nil {
-			fmt.Fprintf(w, "  %s refused %s (%d times): %s\n", show.Line(p.ID), show.Line(p.Error.Version), p.Error.Attempts, show.Line(p.Error.Detail))
+			fmt.Fprintf(w, "  %s\n", show.Line(lang.T("%s refused %s (%d times): %s", p.ID, p.Error.Version, p.Error.Attempts, p.Error.Detail).In(l)))
 		}
 	}
 }
@@ -205,13 +224,14 @@ around the Envoys; domicile verify judges one Envoy by itself.`,
 			counts[f.State]++
 		}
 		if err := a.Emit(v, func(w io.Writer) {
+			l := a.Lang()
 			for _, f := range list {
-				fmt.Fprintf(w, "  %-4s  %s\n", map[string]string{"ok": "OK", "warn": "WARN", "fail": "FAIL"}[f.State], show.Line(f.Message))
-				if f.Fix != "" {
-					fmt.Fprintf(w, "        fix: %s\n", f.Fix)
+				fmt.Fprintf(w, "  %-4s  %s\n", map[string]string{"ok": "OK", "warn": "WARN", "fail": "FAIL"}[f.State], show.Line(f.Message.In(l)))
+				if !f.Fix.IsZero() {
+					fmt.Fprintf(w, "        %s\n", show.Line(lang.T("fix: %s", f.Fix).In(l)))
 				}
 			}
-			fmt.Fprintf(w, "%s: %d ok, %s, %d failed.\n", show.Count(len(list), "check"), counts["ok"], show.Count(counts["warn"], "warning"), counts["fail"])
+			fmt.Fprintln(w, lang.T("%s: %d ok, %s, %d failed.", show.CountText(len(list), "check"), counts["ok"], show.CountText(counts["warn"], "warning"), counts["fail"]).In(l))
 		}); err != nil {
 			return err
 		}

@@ -483,6 +483,13 @@ func TestWhatStandsOutsideTheTable(t *testing.T) {
 		if got := missing(s.put(b, s.sign(b, approval.Apply, "kim"))); got != "compliance" {
 			t.Errorf("another law by the author alone: %s", got)
 		}
+		if got := s.Status().Policy.OtherLaw; got != nil {
+			t.Errorf("shipped law is said to be other: %v", got)
+		}
+		s.must(s.put(b, s.sign(b, approval.Apply, "kim", "lee")))
+		if got := s.Status().Policy.OtherLaw; len(got) != 1 || got[0] != "law/sa.yaml" {
+			t.Errorf("other law: %v", got)
+		}
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/policytest"
+	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/pkg/xds"
 )
 
@@ -42,6 +43,9 @@ type PolicyStatus struct {
 	// NotEnforced lists the homes under observation: what their policies refuse
 	// passes to today's backends. Empty where every policy is enforced.
 	NotEnforced []NotEnforced `json:"notEnforced,omitempty"`
+	// OtherLaw lists the law files in the bundle that are not as they ship with this
+	// replica's version: the policy was packed with another version, or with edits.
+	OtherLaw []string `json:"otherLaw,omitempty"`
 	// Warnings are the problems that do not keep the policy from being in force.
 	Warnings []policy.Problem `json:"warnings,omitempty"`
 }
@@ -122,6 +126,9 @@ func (b *board) inForce(f *inForce, isHead bool) {
 	}
 	if t := f.policy.next; !t.IsZero() {
 		p.NextBoundary = &t
+	}
+	if b := f.policy.bundle; b != nil {
+		p.OtherLaw = release.OtherLaw(b, nil)
 	}
 	for _, home := range f.policy.table.Spec().Observed {
 		p.NotEnforced = append(p.NotEnforced, NotEnforced{home, f.policy.table.ObserveEnd(home)})

@@ -11,6 +11,7 @@ var catalogues = []map[string]string{
 	zhForm,
 	zhIdentity,
 	zhGovern,
+	zhHealth,
 	zhHome,
 	zhInitialize,
 	zhLaw,

@@ -121,7 +121,10 @@ func Tests(r *Release, at time.Time) policytest.Report {
 
 // Lawful tells whether each law file that a bundle carries is one of those that
 // ship with this version, or stands in an older bundle, which may be nil, alike.
-func Lawful(b, older *bundle.Bundle) bool {
+func Lawful(b, older *bundle.Bundle) bool { return len(OtherLaw(b, older)) == 0 }
+
+// OtherLaw lists the law files of which Lawful is not true, sorted.
+func OtherLaw(b, older *bundle.Bundle) (names []string) {
 	var known map[string][]byte
 	if older != nil {
 		known = older.Files()
@@ -133,10 +136,11 @@ func Lawful(b, older *bundle.Bundle) bool {
 			continue
 		}
 		if ours, err := fs.ReadFile(shipped, rest); err != nil || !bytes.Equal(ours, data) {
-			return false
+			names = append(names, rest)
 		}
 	}
-	return true
+	slices.Sort(names)
+	return names
 }
 
 // WithDenials returns a bundle like b in which exactly these denials stand.

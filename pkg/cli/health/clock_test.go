@@ -34,7 +34,7 @@ func TestT42Clock(t *testing.T) {
 			t.Fatalf("%+v, %s: %+v", c.measured, c.ahead, got)
 		}
 		for i, f := range got {
-			if f.State != "fail" || !strings.Contains(f.Message, c.want[i]) || f.Fix == "" {
+			if f.State != "fail" || !strings.Contains(f.Message.En, c.want[i]) || f.Fix.Zh == "" {
 				t.Errorf("%+v, want %q", f, c.want[i])
 			}
 		}
@@ -47,7 +47,7 @@ func TestT42AnnouncedThirtyDaysAhead(t *testing.T) {
 	for ahead, want := range map[time.Duration]bool{announced + 1: false, announced: true, time.Second: true} {
 		said := false
 		for _, f := range Judge(control.Status{Policy: &control.PolicyStatus{NextBoundary: &end}}, end.Add(-ahead)) {
-			said = said || f.State == "warn" && strings.Contains(f.Message, end.Format(time.RFC3339))
+			said = said || f.State == "warn" && strings.Contains(f.Message.En, end.Format(time.RFC3339))
 		}
 		if said != want {
 			t.Errorf("%s ahead: announced: %v", ahead, said)

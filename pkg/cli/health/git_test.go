@@ -38,7 +38,7 @@ func TestGit(t *testing.T) {
 			t.Errorf("%s: %+v", c.state, f)
 		}
 		for _, s := range c.says {
-			if !strings.Contains(f.Message, s) {
+			if !strings.Contains(f.Message.En, s) {
 				t.Errorf("%s does not say %q: %s", c.state, s, f.Message)
 			}
 		}

@@ -162,7 +162,7 @@ func Count(n int, noun string) string {
 
 // CountText is Count in both languages, of the nouns that it knows.
 func CountText(n int, noun string) lang.Text {
-	zh := map[string]string{"file": "%d 个文件", "rule": "%d 条规则", "error": "%d 个错误", "warning": "%d 个警告", "Envoy configuration": "%d 份 Envoy 配置"}[noun]
+	zh := map[string]string{"file": "%d 个文件", "rule": "%d 条规则", "check": "%d 项检查", "error": "%d 个错误", "warning": "%d 个警告", "Envoy configuration": "%d 份 Envoy 配置"}[noun]
 	if zh == "" {
 		return lang.Same(Count(n, noun))
 	}
