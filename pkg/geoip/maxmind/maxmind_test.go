@@ -2,13 +2,16 @@ package maxmind_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,12 +43,16 @@ func make1(t testing.TB, o mmdbwriter.Options, records map[string]mmdbtype.DataT
 	if err != nil {
 		t.Fatal(err)
 	}
-	for prefix, record := range records {
+	// The writer lets what comes later replace what is inside: wide prefixes go first.
+	wide := func(a, b string) int {
+		return cmp.Or(netip.MustParsePrefix(a).Bits()-netip.MustParsePrefix(b).Bits(), cmp.Compare(a, b))
+	}
+	for _, prefix := range slices.SortedFunc(maps.Keys(records), wide) {
 		_, network, err := net.ParseCIDR(prefix)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tree.Insert(network, record); err != nil {
+		if err := tree.Insert(network, records[prefix]); err != nil {
 			t.Fatal(err)
 		}
 	}
