@@ -40,9 +40,7 @@ func (d *demo) certify() error {
 	}
 	for _, r := range d.regions {
 		public := local
-		if r.host != "" {
-			public.DNS = append([]string{r.host}, local.DNS...)
-		}
+		public.DNS = append(d.decrypts(r), local.DNS...)
 		if err := d.certifyEnvoy(a, gatewayID(r.name), r, r.admin, public); err != nil {
 			return err
 		}
@@ -51,6 +49,19 @@ func (d *demo) certify() error {
 		}
 	}
 	return nil
+}
+
+// decrypts lists the host names for which a region's gateway needs a certificate: its
+// own, and those of the regions whose users may enter here. Where they may not, it
+// could not pass for them if it wanted to.
+func (d *demo) decrypts(entry regionPlan) []string {
+	var out []string
+	for _, r := range d.regions {
+		if r.host != "" && (r.name == entry.name || d.release.Table.MayDecrypt(r.name, entry.name)) {
+			out = append(out, r.host)
+		}
+	}
+	return out
 }
 
 func (d *demo) certifyEnvoy(a *identity.Authority, id identity.ID, r regionPlan, admin string, o identity.Options) error {

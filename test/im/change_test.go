@@ -8,7 +8,8 @@ import (
 
 // connection is one open connection of a user, of whatever protocol.
 type connection struct {
-	name   string
+	name, entry string
+
 	closed func() int64 // UnixNano; 0 while open
 	alive  func(t testing.TB)
 }
@@ -23,8 +24,8 @@ func everywhere(t testing.TB, l *lab, s fleet[*ejabberd], home string) []connect
 		topic := "at/" + home + "/" + entry
 		m.follow(t, topic)
 		out = append(out,
-			connection{"XMPP of " + home + " at " + entry, x.closed.Load, x.ping},
-			connection{"MQTT of " + home + " at " + entry, m.lost.Load, func(t testing.TB) {
+			connection{"XMPP of " + home + " at " + entry, entry, x.closed.Load, x.ping},
+			connection{"MQTT of " + home + " at " + entry, entry, m.lost.Load, func(t testing.TB) {
 				t.Helper()
 				m.say(t, topic, "ping")
 				m.hear(t, topic+":ping")
@@ -60,15 +61,9 @@ func TestT36_ForbiddingAHomeClosesItsConnectionsOnly(t *testing.T) {
 	l := start(t, s.backends())
 	revoked := everywhere(t, l, s, "tr-istanbul")
 	others := append(everywhere(t, l, s, "me-riyadh"), everywhere(t, l, s, "eu-frankfurt")...)
-	began := l.apply(t, [3]string{"jurisdictions/tr.yaml", "message: {session: {maxAge: 24h}}", "message: {serve: []}"})
+	began := l.apply(t, edit{"jurisdictions/tr.yaml", "message: {session: {maxAge: 24h}}", "message: {serve: []}"})
 	closedWithin(t, revoked, began, 3*time.Second)
-	for _, c := range others {
-		if c.closed() != 0 {
-			t.Errorf("%s has closed", c.name)
-			continue
-		}
-		c.alive(t)
-	}
+	stay(t, others)
 	before := s.settled(t)
 	for _, entry := range regions {
 		_, err := l.dialXMPP(entry, hostOf["tr-istanbul"])
@@ -90,16 +85,10 @@ func TestT12_AHomeMovesAndItsUsersFollow(t *testing.T) {
 	moved := everywhere(t, l, s, "tr-istanbul")
 	others := append(everywhere(t, l, s, "me-riyadh"), everywhere(t, l, s, "eu-frankfurt")...)
 	began := l.apply(t,
-		[3]string{"jurisdictions/tr.yaml", "serve: [tr-istanbul]", "serve: [eu-frankfurt]"},
-		[3]string{"jurisdictions/tr.yaml", "for: [entry]", "for: [entry, serve]"})
+		edit{"jurisdictions/tr.yaml", "serve: [tr-istanbul]", "serve: [eu-frankfurt]"},
+		edit{"jurisdictions/tr.yaml", "for: [entry]", "for: [entry, serve]"})
 	closedWithin(t, moved, began, 3*time.Second)
-	for _, c := range others {
-		if c.closed() != 0 {
-			t.Errorf("%s has closed", c.name)
-			continue
-		}
-		c.alive(t)
-	}
+	stay(t, others)
 	jid := s["eu-frankfurt"].registerAt(t, "mover", hostOf["tr-istanbul"])
 	before := s.settled(t)
 	for _, entry := range regions {

@@ -2,14 +2,11 @@ package im_test
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -181,49 +178,6 @@ func drain(link xmppLink) string {
 		if e.XMLName.Local == "failure" || e.XMLName.Local == "error" || e.XMLName.Local == "close" {
 			return b.String()
 		}
-	}
-}
-
-// Clients use TLS: the gateway of a home's own region proves the host name and
-// ends TLS, and XMPP and MQTT go on as without.
-func TestXMPPAndMQTTInsideTheGatewaysTLS(t *testing.T) {
-	s := shared(t)
-	l := start(t, s.backends())
-	data, err := os.ReadFile(l.ready.CAFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(data) {
-		t.Fatalf("%s holds no certificate", l.ready.CAFile)
-	}
-	for _, home := range regions {
-		jid := s[home].register(t, "tls")
-		before := s.settled(t)
-		to := &tls.Config{RootCAs: pool, ServerName: hostOf[home]}
-		addr := l.ready.Regions[home].GatewayTLS
-		link, err := overWebSocket(&http.Client{Transport: &http.Transport{
-			TLSClientConfig: to, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, network, addr)
-			},
-		}}, "wss://"+hostOf[home])
-		if err != nil {
-			t.Errorf("XMPP of %s: %v", home, err)
-			continue
-		}
-		login(t, link, jid).leave(t)
-
-		c := &mqttClient{in: make(chan string, 8)}
-		o := c.options(jid).AddBroker("wss://" + addr + "/mqtt").SetTLSConfig(to).SetHTTPHeaders(http.Header{"Host": {hostOf[home]}})
-		if err := c.connect(o); err != nil {
-			t.Errorf("MQTT of %s: %v", home, err)
-			continue
-		}
-		c.follow(t, "tls")
-		c.say(t, "tls", "hello")
-		c.hear(t, "tls:hello")
-		c.Disconnect(100)
-		s.only(t, before, home)
 	}
 }
 

@@ -72,12 +72,12 @@ func absent(t testing.TB, why string) {
 	t.Skip(why + " (make test-im installs it)")
 }
 
-// start starts a demo with the policies of testdata; backends maps REGION/SERVICE
-// to the address of a real server.
-func start(t testing.TB, backends map[string]string) *lab {
+// start starts a demo with the policies of testdata, edited; backends maps
+// REGION/SERVICE to the address of a real server.
+func start(t testing.TB, backends map[string]string, edits ...edit) *lab {
 	t.Helper()
 	dir := t.TempDir()
-	l := &lab{dir: filepath.Join(dir, "demo"), policies: filepath.Join("testdata", "policies"), ended: make(chan struct{})}
+	l := &lab{dir: filepath.Join(dir, "demo"), policies: edited(t, edits), ended: make(chan struct{})}
 	file := filepath.Join(dir, "ready.json")
 	args := []string{"demo", "--dir", l.dir, "--ready-file", file, "--policies", l.policies}
 	for cell, addr := range backends {
@@ -144,12 +144,14 @@ func (l *lab) run(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-// apply applies the policies of the lab with edits, each a file, an old text and
-// a new one, and waits until every proxy runs them. It returns when it began.
-func (l *lab) apply(t testing.TB, edits ...[3]string) (began time.Time) {
+// edit is a file, an old text and a new one.
+type edit [3]string
+
+// edited copies the policies of testdata and edits them.
+func edited(t testing.TB, edits []edit) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "policies")
-	if err := os.CopyFS(dir, os.DirFS(l.policies)); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "policies"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range edits {
@@ -165,8 +167,23 @@ func (l *lab) apply(t testing.TB, edits ...[3]string) (began time.Time) {
 			t.Fatal(err)
 		}
 	}
+	return dir
+}
+
+// apply applies the policies of testdata, edited, and waits until every proxy runs
+// them. It returns when it began.
+func (l *lab) apply(t testing.TB, edits ...edit) (began time.Time) {
+	t.Helper()
+	dir := edited(t, edits)
 	began = time.Now()
 	l.run(t, "apply", dir)
+	l.synced(t)
+	return began
+}
+
+// synced waits until every proxy runs the policy in force.
+func (l *lab) synced(t testing.TB) {
+	t.Helper()
 	eventually(t, 20*time.Second, func() error {
 		resp, err := http.Get(l.ready.Control.Admin + "/v1/status")
 		if err != nil {
@@ -187,7 +204,6 @@ func (l *lab) apply(t testing.TB, edits ...[3]string) (began time.Time) {
 		}
 		return nil
 	})
-	return began
 }
 
 // eventually waits for a condition; it fails with what the condition last said.

@@ -23,8 +23,8 @@ func inTLSEverywhere(t testing.TB, l *lab, s fleet[*ejabberd], home string) []co
 		topic := "tls/" + entry
 		m.follow(t, topic)
 		out = append(out,
-			connection{"XMPP of " + home + " at " + entry, x.closed.Load, x.ping},
-			connection{"MQTT of " + home + " at " + entry, m.lost.Load, func(t testing.TB) {
+			connection{"XMPP of " + home + " at " + entry, entry, x.closed.Load, x.ping},
+			connection{"MQTT of " + home + " at " + entry, entry, m.lost.Load, func(t testing.TB) {
 				t.Helper()
 				m.say(t, topic, "ping")
 				m.hear(t, topic+":ping")
@@ -54,15 +54,9 @@ func TestT36_ForbiddingAHomeClosesItsStreamsOnly(t *testing.T) {
 	l := start(t, s.backends())
 	revoked := inTLSEverywhere(t, l, s, "tr-istanbul")
 	others := append(inTLSEverywhere(t, l, s, "me-riyadh"), inTLSEverywhere(t, l, s, "eu-frankfurt")...)
-	began := l.apply(t, [3]string{"jurisdictions/tr.yaml", "message: {session: {maxAge: 24h}}", "message: {serve: []}"})
+	began := l.apply(t, edit{"jurisdictions/tr.yaml", "message: {session: {maxAge: 24h}}", "message: {serve: []}"})
 	closedWithin(t, revoked, began, 3*time.Second)
-	for _, c := range others {
-		if c.closed() != 0 {
-			t.Errorf("%s has closed", c.name)
-			continue
-		}
-		c.alive(t)
-	}
+	stay(t, others)
 	before := s.settled(t)
 	for _, entry := range regions {
 		for _, at := range l.ready.Regions[entry].Streams {
