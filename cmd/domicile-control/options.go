@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/domicile-dev/domicile/pkg/approval"
+	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/store/etcd"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -21,7 +23,7 @@ type options struct {
 	xds, admin, api            string
 	adminHosts                 []string
 	cert, key, ca, trustDomain string
-	overlay, state             string
+	overlay, state, trust      string
 	logLevel                   slog.Level
 	git                        gitOptions
 	version                    bool
@@ -50,6 +52,7 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.StringVar(&o.trustDomain, "trust-domain", topology.TrustDomain, "SPIFFE trust `domain` of the deployment")
 	f.StringVar(&o.overlay, "overlay", "", "JSON `file` of local stand-ins for addresses and keys, for demos")
 	f.StringVar(&o.state, "state", "", "`file` in which the newest policy of this replica is remembered over restarts; empty: none")
+	f.StringVar(&o.trust, "trust", "", "`file` of who must have signed the first policy, NAME and public key a line; empty: whoever writes it first")
 	o.git.flags(f)
 	f.StringVar(&level, "log-level", "info", "`level`: debug, info, warn or error")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
@@ -101,6 +104,31 @@ func (o *options) check() error {
 		return errors.New("--etcd-cert and --etcd-key belong together")
 	}
 	return nil
+}
+
+// settings are those of the controller that stand in files.
+func (o *options) settings() (out control.Config, err error) {
+	out.State = o.state
+	if out.Overlay, err = readOverlay(o.overlay); err != nil {
+		return out, err
+	}
+	out.Trust, err = readTrust(o.trust)
+	return out, err
+}
+
+func readTrust(path string) (approval.Trust, error) {
+	if path == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--trust: %w", err)
+	}
+	t, err := approval.ReadTrust(data)
+	if err != nil {
+		return nil, fmt.Errorf("--trust %s: %w", path, err)
+	}
+	return t, nil
 }
 
 func readOverlay(path string) (*topology.Overlay, error) {

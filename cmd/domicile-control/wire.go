@@ -53,7 +53,7 @@ func start(o *options, stderr io.Writer) (*plane, error) {
 }
 
 func (p *plane) open(o *options) error {
-	overlay, err := readOverlay(o.overlay)
+	settings, err := o.settings()
 	if err != nil {
 		return err
 	}
@@ -71,8 +71,8 @@ func (p *plane) open(o *options) error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p.xds = xds.New(xds.Config{TrustDomain: o.trustDomain, Log: p.log, Metrics: metrics})
-	p.control, err = control.New(control.Config{Store: p.store, Publisher: p.xds, Overlay: overlay, Log: p.log, Metrics: metrics, State: o.state})
-	if err != nil {
+	settings.Store, settings.Publisher, settings.Log, settings.Metrics = p.store, p.xds, p.log, metrics
+	if p.control, err = control.New(settings); err != nil {
 		return err
 	}
 	p.grpc = grpc.NewServer(append(xds.ServerOptions(), grpc.Creds(credentials.NewTLS(xdsTLS)))...)

@@ -204,7 +204,7 @@ func (c *Controller) change(ctx, asking context.Context, head store.Record, b *b
 		return Outcome{}, &Rejected{Problems: why.Problems, Leaks: why.Leaks, Tests: why.tests, Cause: why.Error}
 	}
 	r.Bundle, r.Table = b.Digest(), p.table.Digest()
-	v, err := judge(ctx, succession{before: before, head: head, after: p, record: r, action: actionOf(r), at: r.At})
+	v, err := judge(ctx, succession{before: before, head: head, after: p, record: r, action: actionOf(r), at: r.At, trust: c.trust})
 	if err != nil {
 		return Outcome{}, err
 	}

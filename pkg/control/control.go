@@ -9,7 +9,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/domicile-dev/domicile/pkg/approval"
 	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/control/mark"
 	"github.com/domicile-dev/domicile/pkg/store"
 	"github.com/domicile-dev/domicile/pkg/topology"
 	"github.com/domicile-dev/domicile/pkg/xds"
@@ -35,6 +37,9 @@ type Config struct {
 	// State is the file that remembers the newest policy of this replica over its
 	// restarts; empty for none.
 	State string
+	// Trust, where it is not empty, are those who must have signed the first policy:
+	// what stands in the store is believed from there on only.
+	Trust approval.Trust
 }
 
 // Controller follows the store and carries out changes.
@@ -46,7 +51,8 @@ type Controller struct {
 	build     buildFunc
 	metrics   *metrics
 	rollouts  *rollouts
-	mark      *mark // of the loop
+	mark      *mark.Mark // of the loop
+	trust     approval.Trust
 	recent    recent
 	current   atomic.Pointer[inForce] // what the loop published last
 	bell      bell                    // of current
@@ -67,13 +73,13 @@ const changesAtOnce = 2
 
 // New returns a Controller; Run starts it. The error is that of State.
 func New(cfg Config) (*Controller, error) {
-	seen, err := openMark(cfg.State)
+	seen, err := mark.Open(cfg.State)
 	if err != nil {
 		return nil, err
 	}
 	c := &Controller{
 		store: cfg.Store, publisher: cfg.Publisher, log: cfg.Log, now: cfg.Now, build: releaseBuilder(cfg.Overlay),
-		changing: make(chan struct{}, changesAtOnce), mark: seen,
+		changing: make(chan struct{}, changesAtOnce), mark: seen, trust: cfg.Trust,
 	}
 	if c.log == nil {
 		c.log = slog.Default()

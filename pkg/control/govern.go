@@ -64,14 +64,17 @@ type succession struct {
 	record store.Record // of the successor; Sequence may still be 0
 	action approval.Action
 	at     time.Time // the statement must not have expired by then
+	trust  approval.Trust
 }
 
-// judge says whether a successor is approved by what is in force. The first
-// policy needs nobody's approval, nor does any where no signers are listed.
+// judge says whether a successor is approved by what is in force. The first policy
+// needs the signatures of those who are trusted from the start, where there are any;
+// where no signers are listed, none is needed.
 func judge(ctx context.Context, s succession) (verdict, error) {
 	var v verdict
 	if s.before == nil {
-		return v, nil
+		v.approvedBy = s.trust.String()
+		return v, s.trusted(ctx)
 	}
 	report := plan.Compare(s.before.table, s.after.table)
 	v.loosened, v.tightened = report.Count(plan.Loosens), report.Count(plan.Tightens)
@@ -107,6 +110,21 @@ func judge(ctx context.Context, s succession) (verdict, error) {
 	return v, nil
 }
 
+// trusted says whether everybody who is trusted from the start signed this step.
+func (s succession) trusted(ctx context.Context) error {
+	if len(s.trust) == 0 {
+		return nil
+	}
+	statement, err := s.trust.Verify(ctx, []byte(s.record.Envelope))
+	if err == nil {
+		err = s.matches(statement)
+	}
+	if err != nil {
+		return &Unapproved{Loosens: true, Cause: err}
+	}
+	return nil
+}
+
 // holds tells whether every denial still stands, also one that changes nothing now.
 func (s succession) holds() bool {
 	return !slices.ContainsFunc(s.before.denials, func(d policy.Denial) bool { return !release.Denied(s.after.denials, d) })
@@ -130,11 +148,15 @@ func (s succession) lawful() bool {
 
 // matches tells whether a statement is about this very step.
 func (s succession) matches(st approval.Statement) error {
+	deciding := s.before
+	if deciding == nil {
+		deciding = s.after
+	}
 	for _, x := range []struct {
 		what      string
 		got, want any
 	}{
-		{"deployment", st.Deployment, s.before.deployment.Name},
+		{"deployment", st.Deployment, deciding.deployment.Name},
 		{"sequence", st.Sequence, s.head.Sequence + 1},
 		{"replaced bundle", st.Previous, s.head.Bundle},
 		{"bundle", st.Bundle, s.record.Bundle},
@@ -225,9 +247,9 @@ func (c *Controller) carried(ctx context.Context, b *bundle.Bundle, before *comp
 }
 
 // verifyChain judges every step from what is in force here, or was before the
-// restart, to a new head: where the policy asks for signatures, whoever can write
-// to the store must not thereby change it. Without anything to begin with, the
-// last step alone is judged. Where no signers are listed the store is believed.
+// restart, or is signed by those who are trusted from the start, to a new head: where
+// the policy asks for signatures, whoever can write to the store must not thereby
+// change it. Without anything to begin with, the last step alone is judged. Where no signers are listed the store is believed.
 func (c *Controller) verifyChain(ctx context.Context, good *inForce, seen, head store.Record, late bool) error {
 	from := seen
 	switch {
@@ -240,11 +262,12 @@ func (c *Controller) verifyChain(ctx context.Context, good *inForce, seen, head 
 			return err
 		}
 	}
-	if head.Sequence <= 1 || head.Sequence <= from.Sequence {
+	anchored := from.Sequence == 0 && len(c.trust) > 0
+	if head.Sequence <= from.Sequence || head.Sequence <= 1 && !anchored {
 		return nil
 	}
 	first := from.Sequence
-	if first == 0 {
+	if first == 0 && !anchored { // anchored: as far back as the store goes
 		first = head.Sequence - 1
 	}
 	history, err := c.store.History(ctx, int(min(head.Sequence-first+1, store.MaxHistory)))
@@ -256,7 +279,11 @@ func (c *Controller) verifyChain(ctx context.Context, good *inForce, seen, head 
 		records[r.Sequence] = r
 	}
 	records[head.Sequence] = head
-	if from.Sequence == 0 {
+	if anchored {
+		if first, err = c.anchor(ctx, records, head); err != nil {
+			return err
+		}
+	} else if from.Sequence == 0 {
 		before, known := records[first]
 		if !known {
 			return fmt.Errorf("the store's history does not have sequence %d, which says who may replace it", first)
@@ -278,6 +305,28 @@ func (c *Controller) verifyChain(ctx context.Context, good *inForce, seen, head 
 		}
 	}
 	return nil
+}
+
+// anchor finds the newest record that everybody signed who is trusted from the start:
+// from there on each step says who may make the next.
+func (c *Controller) anchor(ctx context.Context, records map[uint64]store.Record, head store.Record) (uint64, error) {
+	why := errors.New("the history does not say what it replaced")
+	for n := head.Sequence; n > 0; n-- {
+		r, known := records[n]
+		before, follows := records[n-1]
+		if !known || n > 1 && !follows {
+			break
+		}
+		d, err := c.deployment(ctx, r)
+		if err != nil {
+			return 0, err
+		}
+		s := succession{head: before, after: &compiled{deployment: d}, record: r, action: actionOf(r), at: r.At, trust: c.trust}
+		if why = s.trusted(ctx); why == nil {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("no policy in the store's history is signed by everybody in --trust (%s): %w", c.trust, why)
 }
 
 func unsigned(d *policy.Deployment) bool { return d == nil || len(d.Signers) == 0 }

@@ -3,7 +3,6 @@ package control
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +26,7 @@ type signed struct {
 	out   *recorder
 	keys  map[string]*approval.Key
 	state string
+	trust approval.Trust
 	stop  func()
 	*Controller
 }
@@ -54,7 +54,7 @@ func governed(t *testing.T, f func(*testing.T, *signed)) {
 // start runs a replica on the same store and state.
 func (s *signed) start() {
 	s.t.Helper()
-	c, err := New(Config{Store: s.store, Publisher: s.out, Log: slog.New(slog.DiscardHandler), State: s.state})
+	c, err := New(Config{Store: s.store, Publisher: s.out, Log: slog.New(slog.DiscardHandler), State: s.state, Trust: s.trust})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -402,42 +402,6 @@ func TestT19ExpiredSignaturesAreRefused(t *testing.T) {
 			t.Error(got)
 		}
 	})
-}
-
-// T18: a state file that is damaged stops the start; nothing is forgotten.
-func TestT18DamagedState(t *testing.T) {
-	good, err := json.Marshal(markFile{7, "sha256:" + strings.Repeat("a", 64)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "state.json")
-	for name, data := range map[string][]byte{
-		"empty": {}, "half": good[:len(good)/2], "more": append(bytes.Clone(good), "{}"...), "zero": []byte(`{"sequence":0,"bundle":""}`),
-		"a bit": bytes.Replace(good, []byte("sha256"), []byte("sha257"), 1), "other fields": []byte(`{"sequence":7}`),
-	} {
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if m, err := openMark(path); err == nil {
-			t.Errorf("%s: %+v", name, m.last)
-		}
-	}
-	if err := os.WriteFile(path, good, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	m, err := openMark(path)
-	if err != nil || m.last.Sequence != 7 {
-		t.Fatalf("%+v, %v", m, err)
-	}
-	if err := os.Chmod(filepath.Dir(path), 0o500); err != nil {
-		t.Fatal(err)
-	}
-	defer os.Chmod(filepath.Dir(path), 0o700) //nolint:errcheck // so that it can be removed
-	if os.Geteuid() != 0 {
-		if err := m.put(store.Record{Sequence: 8, Bundle: "sha256:" + strings.Repeat("b", 64)}); err == nil || m.last.Sequence != 7 {
-			t.Errorf("a write that failed was believed: %v", err)
-		}
-	}
 }
 
 // outside edits what no table holds: the keys of an issuer, or a backend's address.

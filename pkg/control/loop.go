@@ -87,7 +87,7 @@ type fetched struct {
 // once. It never gives up: whatever fails is tried again.
 func (c *Controller) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	l := &loop{Controller: c, fetched: make(chan fetched), wake: time.NewTimer(longestSleep), head: c.mark.last}
+	l := &loop{Controller: c, fetched: make(chan fetched), wake: time.NewTimer(longestSleep), head: c.mark.Last()}
 	defer func() {
 		cancel()
 		l.wake.Stop()
@@ -206,7 +206,7 @@ func (l *loop) fetch(ctx context.Context) {
 	}
 	l.fetchAt = time.Time{}
 	l.try++
-	try, r, good, seen, late := l.try, l.head, l.good, l.mark.last, l.late
+	try, r, good, seen, late := l.try, l.head, l.good, l.mark.Last(), l.late
 	fctx, cancel := context.WithTimeout(ctx, fetchTime)
 	l.fetching = cancel
 	l.fetches.Go(func() {
@@ -247,7 +247,7 @@ func (l *loop) onBundle(ctx context.Context, f fetched) {
 	l.lapsesAt(p.next)
 	l.good = &inForce{record: f.record, bundle: f.bundle, policy: p, since: l.now()}
 	l.publish()
-	if err := l.mark.put(f.record); err != nil {
+	if err := l.mark.Put(f.record); err != nil {
 		l.log.Error("the policy in force cannot be remembered for the next start", "error", err)
 	}
 	l.log.Info("policy in force", "sequence", f.record.Sequence, "bundle", f.record.Bundle, "table", p.table.Digest(), "next_boundary", p.next)

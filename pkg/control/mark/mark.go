@@ -1,4 +1,9 @@
-package control
+// Package mark remembers the newest policy that a control plane had in force, on its
+// own disk: a store that was restored from an older backup, or an older bundle under
+// correct signatures, is noticed after a restart too.
+//
+// A Mark must not be used concurrently.
+package mark
 
 import (
 	"bytes"
@@ -14,24 +19,25 @@ import (
 	"github.com/domicile-dev/domicile/pkg/store"
 )
 
-// mark is the newest policy that this replica had in force, on its own disk: a
-// store that was restored from an older backup, or an older bundle under correct
-// signatures, is noticed after a restart too.
-type mark struct {
+// Mark is the newest policy that this replica had in force.
+type Mark struct {
 	path string // "" remembers nothing
 	last store.Record
 }
 
-// markFile is what the file holds.
-type markFile struct {
+// Last is the newest policy: its sequence and bundle; zero before the first.
+func (m *Mark) Last() store.Record { return m.last }
+
+// file is what the file holds.
+type file struct {
 	Sequence uint64 `json:"sequence"`
 	Bundle   string `json:"bundle"`
 }
 
-// openMark reads the file; one that does not exist remembers nothing yet. A file
+// Open reads the file; one that does not exist remembers nothing yet. A file
 // that cannot be read is an error: to go on without it would be to forget.
-func openMark(path string) (*mark, error) {
-	m := &mark{path: path}
+func Open(path string) (*Mark, error) {
+	m := &Mark{path: path}
 	if path == "" {
 		return m, nil
 	}
@@ -42,7 +48,7 @@ func openMark(path string) (*mark, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the newest policy seen: %w", err)
 	}
-	var f markFile
+	var f file
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	err = d.Decode(&f)
@@ -54,12 +60,12 @@ func openMark(path string) (*mark, error) {
 	return m, nil
 }
 
-// put remembers a policy that is in force.
-func (m *mark) put(r store.Record) error {
+// Put remembers a policy that is in force.
+func (m *Mark) Put(r store.Record) error {
 	if m.path == "" || r.Sequence == m.last.Sequence && r.Bundle == m.last.Bundle {
 		return nil
 	}
-	data, err := json.Marshal(markFile{r.Sequence, r.Bundle})
+	data, err := json.Marshal(file{r.Sequence, r.Bundle})
 	if err != nil {
 		return fmt.Errorf("remember the policy: %w", err)
 	}
