@@ -81,6 +81,7 @@ func Compile(set *policy.Set, at time.Time) (*Result, []policy.Problem) {
 		func() { b.eachJurisdiction(b.checkDuties) },
 		b.brake,
 		func() { b.eachJurisdiction(b.observe) },
+		b.checkStreams,
 		b.checkSecrets,
 		b.checkDirectory,
 		b.reportGaps,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
+	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
@@ -41,6 +42,20 @@ func (b *builder) compileContacts() {
 		}
 		b.spec.Epochs[home] = j.PinEpoch
 	})
+}
+
+// checkStreams warns of streams that no backend takes where their class is served.
+func (b *builder) checkStreams() {
+	for _, s := range b.set.Deployment.Streams {
+		for _, rule := range b.spec.Rules {
+			if rule.Class != s.Class.Value {
+				continue
+			}
+			for _, region := range rule.Serve {
+				b.needBackend(s.Pos, region, residency.Route{Class: rule.Class, Service: s.Service.Value})
+			}
+		}
+	}
 }
 
 // checkSecrets refuses a symmetric key in a region that does not serve every home of

@@ -105,6 +105,18 @@ func TestContactsIgnoreOrder(t *testing.T) {
 	}
 }
 
+// TestStreamWithoutBackend: it is said once, where the stream stands.
+func TestStreamWithoutBackend(t *testing.T) {
+	fsys := contacts(t)
+	f := fsys["deployment.yaml"]
+	f.Data = []byte(strings.Replace(string(f.Data), `, mqtt: ["10.3.1.2:8883"]`, "", 1))
+	set, _ := policy.Parse(fsys, nil)
+	_, problems := compile.Compile(set, time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC))
+	if len(problems) != 1 || problems[0].Code != compile.CodeNoBackend || problems[0].Line != set.Deployment.Streams[1].Pos.Line || !strings.Contains(problems[0].Message.En, "eu-frankfurt serves class message and has no backend for service mqtt") {
+		t.Errorf("%v", problems)
+	}
+}
+
 // TestEpochsOnlyWhereSaid: a policy without them has the table that it had.
 func TestEpochsOnlyWhereSaid(t *testing.T) {
 	digest := func(change func(string) string) string {
