@@ -19,7 +19,7 @@ func (o *options) openDirectory(d *topology.Directory) (inforce.Directory, error
 	case d == nil:
 		d = &topology.Directory{}
 	}
-	return open.Open(*d, open.Local{StandIn: o.directory})
+	return open.Open(*d, open.Local{StandIn: o.directory, TLS: o.sources})
 }
 
 // sweep is how often the fence drops what has ended.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -19,8 +20,11 @@ type options struct {
 	cert, key, ca, trustDomain string
 	state, fence               string
 	directory, directoryKey    string
+	sourcesCA, geoip           string
 	pinKey                     string
 	version                    bool
+
+	sources *tls.Config // for connections to directory and introspection servers
 }
 
 var errHelp = errors.New("help was asked for")
@@ -44,6 +48,8 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.StringVar(&o.fence, "fence", "", "`file` that keeps the users who moved or were erased; in memory only if empty")
 	f.StringVar(&o.directory, "directory", "", "`file` of a static directory (keyed hash of the user id: home), or URL with {hash} in it; the deployment's if empty")
 	f.StringVar(&o.directoryKey, "directory-key", "", "`file` with the key of the keyed hash, in hex: the same for all agents of a deployment")
+	f.StringVar(&o.sourcesCA, "sources-ca", "", "authorities that the certificates of directory and introspection servers must come from (PEM `file`; the system's if empty)")
+	f.StringVar(&o.geoip, "geoip", "", "`file` (MaxMind DB) in which the country of a client's address is found; followed when it changes; none if empty")
 	f.StringVar(&o.pinKey, "pin-key", "", "`file` with the private keys of this region's pins (JWK or JWK set, the preferred one first)")
 	f.BoolVar(&o.version, "version", false, "print the version")
 	if err := f.Parse(args); err != nil {

@@ -48,6 +48,9 @@ func (o *options) wire(log *slog.Logger) (*agent.Config, error) {
 			return nil, err
 		}
 	}
+	if o.sources, err = o.sourcesTLS(files); err != nil {
+		return nil, err
+	}
 	state, err := o.follow(cfg, files, log)
 	if err != nil {
 		return nil, err
@@ -59,7 +62,7 @@ func (o *options) wire(log *slog.Logger) (*agent.Config, error) {
 		return nil
 	}
 	if len(o.control) > 0 {
-		cfg.Resolver = o.resolver(cfg, state, kept)
+		cfg.Resolver = o.resolver(cfg, state, kept, log)
 	}
 	if o.peer == "" {
 		return cfg, nil
@@ -120,8 +123,8 @@ func unready(s follow.Status) error {
 	return nil
 }
 
-func (o *options) resolver(cfg *agent.Config, state *inforce.State, kept *fence.Fence) *resolver.Resolver {
-	server := introspect.New(introspect.Config{Now: time.Now, Backends: func(service string) []string {
+func (o *options) resolver(cfg *agent.Config, state *inforce.State, kept *fence.Fence, log *slog.Logger) *resolver.Resolver {
+	server := introspect.New(introspect.Config{Now: time.Now, TLS: o.sources, Backends: func(service string) []string {
 		if p := state.Policy(); p != nil {
 			r, _ := p.Topology.Region(o.id.Region)
 			return r.Backends[service]
@@ -129,7 +132,7 @@ func (o *options) resolver(cfg *agent.Config, state *inforce.State, kept *fence.
 		return nil
 	}})
 	return resolver.New(resolver.Config{
-		Server: server,
+		Server: server, Propose: o.proposals(cfg, log),
 		Region: o.id.Region, Policy: state.Policy, HashKey: cfg.HashKey, Fence: kept, Signer: state.Signer, Now: time.Now,
 		Directory: func() resolver.Directory {
 			if d := state.Directory(); d != nil {

@@ -68,12 +68,9 @@ func (f *Files) Server(allow func(ID) error, protocols ...string) *tls.Config {
 // Client returns the settings of ClientTLS, as the files are at each connection.
 func (f *Files) Client(expect func(ID) error) *tls.Config {
 	return &tls.Config{
-		MinVersion:         tls.VersionTLS13,
-		InsecureSkipVerify: true, // the node id is verified instead of the host name
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			_, pair := f.current()
-			return &pair, nil
-		},
+		MinVersion:           tls.VersionTLS13,
+		InsecureSkipVerify:   true, // the node id is verified instead of the host name
+		GetClientCertificate: f.Certificate,
 		VerifyConnection: func(s tls.ConnectionState) error {
 			pem, _ := f.current()
 			c, err := ClientTLS(pem, f.trustDomain, expect)
@@ -83,6 +80,13 @@ func (f *Files) Client(expect func(ID) error) *tls.Config {
 			return c.VerifyConnection(s)
 		},
 	}
+}
+
+// Certificate presents the certificate, as the files are at each connection, to servers
+// that are no nodes of ours; what such a server is, its authority says.
+func (f *Files) Certificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	_, pair := f.current()
+	return &pair, nil
 }
 
 func (f *Files) current() (PEM, tls.Certificate) {

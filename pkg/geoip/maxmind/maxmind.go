@@ -43,13 +43,12 @@ type database struct {
 	layout
 }
 
-// Open reads and checks the file.
+// Open reads and checks the file. A File comes with an error too: it knows no country
+// until Refresh finds a good file.
 func Open(path string) (*File, error) {
 	f := &File{path: path}
-	if _, err := f.Refresh(); err != nil {
-		return nil, err
-	}
-	return f, nil
+	_, err := f.Refresh()
+	return f, err
 }
 
 // Country finds the country in which an address is registered; "" where the database
@@ -58,11 +57,21 @@ func (f *File) Country(a netip.Addr) string {
 	return f.current.Load().country(a)
 }
 
-// Built is when the database in use was made, and Kind what it calls itself.
-func (f *File) Built() time.Time { return f.current.Load().built }
+// Built is when the database in use was made; the zero time where there is none.
+func (f *File) Built() time.Time {
+	if db := f.current.Load(); db != nil {
+		return db.built
+	}
+	return time.Time{}
+}
 
 // Kind is what the database in use calls itself.
-func (f *File) Kind() string { return f.current.Load().kind }
+func (f *File) Kind() string {
+	if db := f.current.Load(); db != nil {
+		return db.kind
+	}
+	return ""
+}
 
 // Err says what is wrong with the file as it is now; nil where it is in use.
 func (f *File) Err() error {
@@ -170,6 +179,9 @@ func read(data []byte) (db *database, err error) {
 }
 
 func (d *database) country(a netip.Addr) string {
+	if d == nil {
+		return ""
+	}
 	a = a.Unmap()
 	if !a.IsValid() || a.Is6() && d.version == 4 {
 		return ""

@@ -389,6 +389,20 @@ func TestT23Changes(t *testing.T) {
 	readers.Wait()
 }
 
+// TestOpenLater: a file that is bad when it is opened proposes nothing, and is used when
+// it is good.
+func TestOpenLater(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "geo.mmdb")
+	f, err := maxmind.Open(path)
+	if err == nil || f.Country(netip.MustParseAddr("8.8.8.8")) != "" || !f.Built().IsZero() || f.Kind() != "" || f.Err() == nil {
+		t.Errorf("a missing file: %v", err)
+	}
+	write(t, path, good(t))
+	if used, err := f.Refresh(); !used || err != nil || f.Country(netip.MustParseAddr("8.8.8.8")) != "US" {
+		t.Errorf("used %v, %v", used, err)
+	}
+}
+
 // TestFollow: changes are noticed and reported once each.
 func TestFollow(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "geo.mmdb")
