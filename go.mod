@@ -3,7 +3,6 @@ module github.com/domicile-dev/domicile
 go 1.26.0
 
 require (
-	cel.dev/expr v0.25.3
 	github.com/ProtonMail/go-crypto v1.1.6
 	github.com/axiomhq/hyperloglog v0.3.0
 	github.com/cenkalti/backoff/v5 v5.0.3
@@ -48,6 +47,7 @@ require (
 )
 
 require (
+	cel.dev/expr v0.25.3 // indirect
 	dario.cat/mergo v1.0.0 // indirect
 	github.com/Microsoft/go-winio v0.6.2 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect

@@ -18,12 +18,15 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/certificates"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/conditions"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/mutations"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/names"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/overrides"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/sources"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/trusted"
 )
 
@@ -96,8 +99,7 @@ func (k *checker) downstream(where string, ts *corev3.TransportSocket) (isPeer b
 		if !cfg.GetRequireClientCertificate().GetValue() {
 			return false
 		}
-		v, ca := facts.Validation(cfg.GetCommonTlsContext())
-		if !ca || v.GetTrustChainVerification() != tlsv3.CertificateValidationContext_VERIFY_TRUST_CHAIN || v.GetAllowExpiredCertificate() {
+		if !certificates.Verified(cfg.GetCommonTlsContext()) {
 			k.Report(Finding{Code: PeerUnproved, Where: where, Message: "clients show a certificate that is not verified"})
 		}
 		return true
@@ -114,7 +116,6 @@ const (
 	gateway      managerRole = iota // anybody
 	peerGateway                     // other regions' Envoys, by their certificates
 	innerManager                    // this Envoy, through an internal listener
-	resolver                        // the same, and the agent says whose data it is
 )
 
 // managerWalk is one HTTP connection manager.
@@ -124,8 +125,13 @@ type managerWalk struct {
 	role   managerRole
 	hcm    *hcmv3.HttpConnectionManager
 	tables []*routev3.RouteConfiguration
-	token  *slot // verifies tokens; nil when there is none
-	agent  *slot // asks the agent; nil when there is none
+	// Resolves: it is reached through an internal listener from one of the role, and
+	// the agent says whose data it is.
+	resolves bool
+	comes    *requests.Formula          // of the requests that come here
+	notes    map[string]conditions.Note // of its filters, by the name of the filter state
+	token    *slot                      // verifies tokens; nil when there is none
+	agent    *slot                      // asks the agent; nil when there is none
 	// What was seen on the way decides what must be trusted.
 	forwards, callers bool
 	verifies          bool // the anonymous walk has passed a route with the token filter
@@ -143,7 +149,7 @@ type anonymousWalk struct {
 // unverified is the condition of the requests whose token nobody verifies, so
 // that no home is ever known of them: they stay with the first route found.
 func (w *managerWalk) unverified(vh *routev3.VirtualHost, s scope) *requests.Formula {
-	if w.token == nil || w.role == resolver {
+	if w.token == nil || w.resolves {
 		return w.None
 	}
 	a := &anonymousWalk{managerWalk: w, unverified: w.None}
@@ -188,13 +194,14 @@ func (w *managerWalk) branch(c conditions.Condition, on *xdsmatcherv3.Matcher_On
 	if w.Anonymous {
 		return verifies
 	}
-	return c.Identity == conditions.Identity{} && !on.GetKeepMatching() && facts.Total(on)
+	return c.Plain() && !on.GetKeepMatching() && facts.Total(on)
 }
 
 // scope is what is known of the requests that come to one place in a route table.
 type scope struct {
 	where string
 	conditions.Identity
+	verified   bool // somebody's token or pin was
 	f          *requests.Formula
 	configs    []map[string]*anypb.Any // per-filter configuration, outermost first
 	mirrors    []*routev3.RouteAction_RequestMirrorPolicy
@@ -208,7 +215,7 @@ type routeIn struct {
 }
 
 func (k *checker) manager(where string, m *hcmv3.HttpConnectionManager, role managerRole) *managerWalk {
-	w := &managerWalk{checker: k, where: where, role: role, hcm: m}
+	w := &managerWalk{checker: k, where: where, role: role, hcm: m, comes: k.Whole, notes: map[string]conditions.Note{}}
 	k.Known(where, m)
 	k.loggers(where, m.GetAccessLog())
 	for _, u := range m.GetUpgradeConfigs() {
@@ -221,7 +228,7 @@ func (k *checker) manager(where string, m *hcmv3.HttpConnectionManager, role man
 	case *hcmv3.HttpConnectionManager_RouteConfig:
 		w.tables = []*routev3.RouteConfiguration{r.RouteConfig}
 	case *hcmv3.HttpConnectionManager_Rds:
-		if !fromControl(r.Rds.GetConfigSource()) {
+		if !sources.Control(r.Rds.GetConfigSource()) {
 			k.Unjudged(where, "routes that do not come from the control plane")
 		}
 		w.tables = k.Routes[r.Rds.GetRouteConfigName()]
@@ -240,7 +247,7 @@ func (w *managerWalk) prove() {
 	for _, s := range w.here {
 		s.forwards, s.callers = w.forwards, w.callers
 	}
-	if w.forwards && w.role != resolver { // which is reached past one that scrubs
+	if w.forwards && !w.resolves { // which is reached past one that scrubs
 		w.scrubbed()
 	}
 	if w.callers {
@@ -257,24 +264,27 @@ func (w *managerWalk) enter(s scope, i int, r *routev3.Route) routeIn {
 	in.configs = append(slices.Clone(s.configs), r.GetTypedPerFilterConfig())
 	w.Known(in.where, r)
 	overrides.Judge(w.List, in.where, r.GetTypedPerFilterConfig())
-	w.added(in.where, r.GetRequestHeadersToAdd())
+	mutations.Added(w.List, in.where, r.GetRequestHeadersToAdd())
 	return in
 }
 
 // table visits every list of routes of a route table.
 func (w *managerWalk) table(rc *routev3.RouteConfiguration, visit visitor) {
+	outer := w.Notes
+	w.Notes = w.notes
+	defer func() { w.Notes = outer }()
 	where := join(w.where, named("route_config", rc.GetName()))
 	w.Known(where, rc)
 	for _, vh := range rc.GetVirtualHosts() {
 		w.Known(join(where, named("virtual_host", vh.GetName())), vh)
 		s := scope{
 			where:   join(where, named("virtual_host", vh.GetName())),
-			f:       w.Domains(vh.GetDomains()),
+			f:       w.And(w.comes, w.Domains(vh.GetDomains())),
 			configs: []map[string]*anypb.Any{rc.GetTypedPerFilterConfig(), vh.GetTypedPerFilterConfig()},
 			mirrors: slices.Concat(rc.GetRequestMirrorPolicies(), vh.GetRequestMirrorPolicies()),
 		}
-		w.added(where, rc.GetRequestHeadersToAdd())
-		w.added(s.where, vh.GetRequestHeadersToAdd())
+		mutations.Added(w.List, where, rc.GetRequestHeadersToAdd())
+		mutations.Added(w.List, s.where, vh.GetRequestHeadersToAdd())
 		overrides.Judge(w.List, where, rc.GetTypedPerFilterConfig())
 		overrides.Judge(w.List, s.where, vh.GetTypedPerFilterConfig())
 		s.unverified = w.unverified(vh, s)
@@ -285,7 +295,7 @@ func (w *managerWalk) table(rc *routev3.RouteConfiguration, visit visitor) {
 
 func (s scope) narrow(k *checker, label string, c conditions.Condition) scope {
 	both := k.All(conditions.Condition{F: s.f, Identity: s.Identity}, c)
-	s.f, s.Identity = both.F, both.Identity
+	s.f, s.Identity, s.verified = both.F, both.Identity, s.verified || c.Verified
 	s.where = join(s.where, label)
 	return s
 }
@@ -326,7 +336,7 @@ func (w *managerWalk) tree(t *xdsmatcherv3.Matcher_MatcherTree, s scope, visit v
 		return s
 	}
 	var byHome *site
-	if kindOf == "exact" && strings.EqualFold(name, trusted.Home) {
+	if kindOf == "exact" && (strings.EqualFold(name, trusted.Home) || strings.EqualFold(name, trusted.PinHome)) {
 		byHome = w.site(t, name, s)
 	}
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
@@ -342,29 +352,11 @@ func (w *managerWalk) tree(t *xdsmatcherv3.Matcher_MatcherTree, s scope, visit v
 			}
 			c = w.Header(name, patterns.Text(kindOf, key, false), exact)
 		}
-		if w.branch(c, entries[key], s.narrow(w.checker, label(name, key), c), visit) {
+		if w.branch(c, entries[key], s.narrow(w.checker, trusted.Label(name, key), c), visit) {
 			rest.f = w.And(rest.f, w.Not(c.F))
 		}
 	}
 	return rest
-}
-
-func label(header, key string) string {
-	switch header {
-	case trusted.Home:
-		return "home " + key
-	case trusted.Issuer:
-		return "issuer " + key
-	case trusted.Entry:
-		return "entry " + key
-	case trusted.PinHome:
-		return "pin home " + key
-	case trusted.PinEpoch:
-		return "pin epoch " + key
-	case trusted.PinIssuer:
-		return "pin issuer " + key
-	}
-	return header + " " + key
 }
 
 func (w *managerWalk) onMatch(on *xdsmatcherv3.Matcher_OnMatch, s scope, visit visitor) {

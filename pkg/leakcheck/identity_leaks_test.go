@@ -9,9 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"cel.dev/expr"
+	statev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
+	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
+
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
-	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
 	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -58,6 +59,13 @@ func inPin(home string, change func(p *pinned)) identity {
 		if table == "gateway" && h == home {
 			change(p)
 		}
+	}}
+}
+
+// tiedBy is another text of the condition that binds a pin to its token.
+func tiedBy(format string) identity {
+	return identity{state: func(_ string, c *setstatev3.Config) {
+		c.OnRequestHeaders[0].GetFormatString().GetTextFormatSource().Specifier = &corev3.DataSource_InlineString{InlineString: format}
 	}}
 }
 
@@ -166,24 +174,30 @@ func pinLeaks() []identityLeak {
 		{"pin whatever the epoch", inPin("DE", func(p *pinned) { p.then = act(&routev3.RouteList{Routes: p.routes}) }), PinUnproved},
 		{"pin of an issuer that may not name the home", inPin("TR", func(p *pinned) { p.issuers = append(p.issuers, idOpaque) }), NotEntitled},
 		{"pin without the token that it was issued for", inPin("SA", func(p *pinned) { p.bound = when("authorization", ".+") }), PinUnproved},
-		{"pin bound to another header", inPin("SA", func(p *pinned) {
-			p.bound = relates("x-token", "endsWith", "x-domicile-pin-credential")
-		}), PinUnproved},
-		{"pin bound the other way round", inPin("SA", func(p *pinned) {
-			p.bound = relates("x-domicile-pin-credential", "endsWith", "authorization")
-		}), PinUnproved},
-		{"pin whose credential is anywhere", inPin("SA", func(p *pinned) {
-			p.bound = relates("authorization", "contains", "x-domicile-pin-credential")
-		}), PinUnproved},
-		{"pin bound by its user", inPin("SA", func(p *pinned) { p.bound = relates("authorization", "endsWith", "x-domicile-pin-user") }), PinUnproved},
-		{"pin bound in one of two ways", inPin("SA", func(p *pinned) {
-			e := &xdstypev3.CelExpression{CelExprString: `request.headers["authorization"].endsWith(request.headers["x-domicile-pin-credential"])`}
-			e.CelExprParsed = &expr.ParsedExpr{Expr: text("x")}
-			p.bound = celIs(e)
-		}), PinUnproved},
-		{"pin bound or not", inPin("SA", func(p *pinned) {
-			p.bound = celIs(&xdstypev3.CelExpression{CelExprString: `true || request.headers["authorization"].endsWith(request.headers["x-domicile-pin-credential"])`})
-		}), PinUnproved},
+		{"pin bound to a header without tokens", tiedBy("%CEL(" + strings.Replace(tied, "authorization", "x-token", 1) + ")%"), PinUnproved},
+		{"pin bound to a header without tokens, too", tiedBy("%CEL(" + tied + " || " + strings.Replace(tied, "authorization", "x-token", 1) + ")%"), PinUnproved},
+		{"pin bound the other way round", tiedBy(`%CEL(request.headers['x-domicile-pin-credential'].endsWith(request.headers['authorization']))%`), PinUnproved},
+		{"pin whose credential is anywhere", tiedBy("%CEL(" + strings.Replace(tied, "endsWith", "contains", 1) + ")%"), PinUnproved},
+		{"pin bound by its user", tiedBy("%CEL(" + strings.Replace(tied, "credential", "user", 1) + ")%"), PinUnproved},
+		{"pin bound or not", tiedBy("%CEL(" + tied + " || true)%"), PinUnproved},
+		{"pin bound by word", tiedBy("true"), PinUnproved},
+		{"pin bound by the client", tiedBy("%REQ(x-bound)%"), PinUnproved},
+		{"pin bound in a text", tiedBy("%CEL(" + tied + ")%%REQ(x)%"), PinUnproved},
+		{"pin bound in one of two ways", identity{state: func(table string, c *setstatev3.Config) {
+			c.OnRequestHeaders = append(c.OnRequestHeaders, notes("pin", "%REQ(x-bound)%").OnRequestHeaders...)
+		}}, PinUnproved},
+		{"pin bound where it is not", inPin("SA", func(p *pinned) { p.bound = stateIs("pin", "false") }), PinUnproved},
+		{"pin bound by another note", inPin("SA", func(p *pinned) { p.bound = stateIs("other", "true") }), PinUnproved},
+		{"note of a name that Envoy obeys", identity{state: func(_ string, c *setstatev3.Config) {
+			c.OnRequestHeaders = append(c.OnRequestHeaders, notes("envoy.tcp_proxy.cluster", "peer@tr-istanbul").OnRequestHeaders...)
+		}}, NotJudged},
+		{"note of another kind", identity{state: func(_ string, c *setstatev3.Config) {
+			c.OnRequestHeaders = append(c.OnRequestHeaders, notes("x", "x").OnRequestHeaders...)
+			c.OnRequestHeaders[1].FactoryKey = "envoy.network.upstream_server_name"
+		}}, NotJudged},
+		{"note that goes upstream", identity{state: func(_ string, c *setstatev3.Config) {
+			c.OnRequestHeaders[0].SharedWithUpstream = statev3.FilterStateValue_ONCE
+		}}, NotJudged},
 		{"pin that is not bound", inPin("SA", func(p *pinned) {
 			p.bound = &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: p.bound}}
 		}), PinUnproved},
@@ -252,8 +266,11 @@ func pinProviderLeaks() []identityLeak {
 		{"a failed token passes beside pins", asksFor(allOf(issuersOnly(missingOrFailed()), anyOf(named1(eu), missingOrFailed()))), TokenUnproved},
 		{"a failed token of one issuer passes", asksFor(allOf(anyOf(named1("all"), named1("de"), named1("homeless"), missing()), anyOf(named1(eu), missingOrFailed()))), TokenUnproved},
 		{"pins alone are asked for", asksFor(anyOf(named1(eu), missingOrFailed())), TokenUnproved},
-		{"pins alone are asked for under a name", identity{jwt: func(_ string, j *jwtauthnv3.JwtAuthentication) {
-			j.RequirementMap = map[string]*jwtauthnv3.JwtRequirement{"pins": named1(eu)}
+		{"pins alone are asked for by name", identity{jwt: func(table string, j *jwtauthnv3.JwtAuthentication) {
+			if table == "gateway" {
+				j.RequirementMap = map[string]*jwtauthnv3.JwtRequirement{"pins": named1(eu)}
+				j.Rules[0].RequirementType = &jwtauthnv3.RequirementRule_RequirementName{RequirementName: "pins"}
+			}
 		}}, TokenUnproved},
 		{"a failed token passes, one way of two", asksFor(allOf(issuersOnly(allOf(named1(eu))), anyOf(named1(eu), missingOrFailed()))), TokenUnproved},
 		{"a missing token passes where all tokens name homes", identity{top: func(top *topology.Topology) {
@@ -277,7 +294,7 @@ func resolverLeaks() []identityLeak {
 			}
 		}}, AgentBypassed},
 		{"agent chooses among routes for verified tokens", inGateway(func(m *hcmv3.HttpConnectionManager) {
-			m.HttpFilters[2] = httpFilter("authz", &extauthzv3.ExtAuthz{ClearRouteCache: true, Services: &extauthzv3.ExtAuthz_GrpcService{
+			m.HttpFilters[3] = httpFilter("authz", &extauthzv3.ExtAuthz{ClearRouteCache: true, Services: &extauthzv3.ExtAuthz_GrpcService{
 				GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: "agent"}}},
 			}})
 		}), NotJudged},
@@ -304,7 +321,7 @@ func resolverLeaks() []identityLeak {
 		{"resolved to a stream without an end", resolves("DE", func(r []*routev3.Route) {
 			r[1].GetRoute().ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: "message@eu"}
 		}), Endless},
-		{"peer that asks its agent", identity{tree: func(table string, t *unhomed) {
+		{"peer's agent sends onward", identity{tree: func(table string, t *unhomed) {
 			if table == "peer" {
 				t.pins.OnNoMatch = act(to(prefix("/"), "resolve"))
 			}
@@ -344,14 +361,14 @@ func fenceLeaks() []identityLeak {
 		return f
 	}
 	return []identityLeak{
-		{"fence from another region", replace(fence("peer@me-riyadh", refusalType)), AgentBypassed},
-		{"fence that may verify tokens", replace(fence("domicile_agent", refusalType, tokenType)), NotJudged},
+		{"fence from another region", replace(fence("peer@me-riyadh", refusal)), AgentBypassed},
+		{"fence that may verify tokens", replace(fence("domicile_agent", refusal, tokenType)), NotJudged},
 		{"fence that may be anything", replace(fence("domicile_agent")), NotJudged},
-		{"fence from no cluster", replace(fence("", refusalType)), NotJudged},
-		{"fence from somewhere", replace(source(fence("", refusalType), &corev3.ConfigSource{
+		{"fence from no cluster", replace(fence("", refusal)), NotJudged},
+		{"fence from somewhere", replace(source(fence("", refusal), &corev3.ConfigSource{
 			ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{}},
 		})), NotJudged},
-		{"fence by REST", replace(source(fence("", refusalType), &corev3.ConfigSource{
+		{"fence by REST", replace(source(fence("", refusal), &corev3.ConfigSource{
 			ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{
 				ClusterNames: []string{"peer@me-riyadh"}, GrpcServices: fence("domicile_agent").GetConfigDiscovery().GetConfigSource().GetApiConfigSource().GetGrpcServices(),
 			}},

@@ -3,12 +3,15 @@ package leakcheck
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
-	"cel.dev/expr"
+	statev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
+	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
+	networkinputsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
+
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
-	xdstypev3 "github.com/cncf/xds/go/xds/type/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -17,6 +20,7 @@ import (
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -33,6 +37,9 @@ const (
 	idOpaque   = "https://opaque.example.com"
 	secretFile = "/etc/domicile/keys/im.json"
 )
+
+// refusal is the type of a filter that can only refuse.
+const refusal = typePrefix + "envoy.extensions.filters.http.rbac.v3.RBAC"
 
 func pinKeys(region string) string { return `{"keys":[{"kty":"OKP","kid":"` + region + `"}]}` }
 
@@ -70,6 +77,7 @@ type identity struct {
 	pin   func(table, home string, p *pinned)
 	tree  func(table string, t *unhomed)
 	inner func(lists map[string][]*routev3.Route)
+	state func(table string, c *setstatev3.Config)
 	hcm   func(name string, m *hcmv3.HttpConnectionManager)
 	vh    func(table string, vh *routev3.VirtualHost)
 	conf  func(c *Config)
@@ -91,35 +99,35 @@ type unhomed struct {
 	pins  *xdsmatcherv3.Matcher
 }
 
-func text(s string) *expr.Expr {
-	return &expr.Expr{ExprKind: &expr.Expr_ConstExpr{ConstExpr: &expr.Constant{ConstantKind: &expr.Constant_StringValue{StringValue: s}}}}
+// tied is the text of the one condition that binds a pin to the token in a header.
+const tied = `request.headers['authorization'].endsWith(request.headers['x-domicile-pin-credential'])`
+
+// stateIs is true when a filter has noted this value.
+func stateIs(key, value string) *xdsmatcherv3.Matcher_MatcherList_Predicate {
+	p := when("x", "x")
+	s := p.GetSinglePredicate()
+	s.Input = xdsTyped(&networkinputsv3.FilterStateInput{Key: key})
+	s.GetValueMatch().MatchPattern = &xdsmatcherv3.StringMatcher_Exact{Exact: value}
+	return p
 }
 
-func headerOf(name string) *expr.Expr {
-	request := &expr.Expr{ExprKind: &expr.Expr_IdentExpr{IdentExpr: &expr.Expr_Ident{Name: "request"}}}
-	headers := &expr.Expr{ExprKind: &expr.Expr_SelectExpr{SelectExpr: &expr.Expr_Select{Operand: request, Field: "headers"}}}
-	return &expr.Expr{ExprKind: &expr.Expr_CallExpr{CallExpr: &expr.Expr_Call{Function: "_[_]", Args: []*expr.Expr{headers, text(name)}}}}
-}
-
-// relates is a predicate on two headers.
-func relates(header, function, other string) *xdsmatcherv3.Matcher_MatcherList_Predicate {
-	e := &expr.Expr{ExprKind: &expr.Expr_CallExpr{CallExpr: &expr.Expr_Call{Target: headerOf(header), Function: function, Args: []*expr.Expr{headerOf(other)}}}}
-	return celIs(&xdstypev3.CelExpression{CelExprParsed: &expr.ParsedExpr{Expr: e}})
-}
-
-func celIs(e *xdstypev3.CelExpression) *xdsmatcherv3.Matcher_MatcherList_Predicate {
-	return &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
-		SinglePredicate: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-			Input:   xdsTyped(&xdsmatcherv3.HttpAttributesCelMatchInput{}),
-			Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_CustomMatch{CustomMatch: xdsTyped(&xdsmatcherv3.CelMatcher{ExprMatch: e})},
-		},
-	}}
+// notes is the filter that compares a pin with its token.
+func notes(key, format string) *setstatev3.Config {
+	return &setstatev3.Config{ClearRouteCache: true, OnRequestHeaders: []*statev3.FilterStateValue{{
+		Key:        &statev3.FilterStateValue_ObjectKey{ObjectKey: key},
+		FactoryKey: "envoy.string",
+		Value: &statev3.FilterStateValue_FormatString{FormatString: &corev3.SubstitutionFormatString{
+			Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
+				Specifier: &corev3.DataSource_InlineString{InlineString: format},
+			}},
+		}},
+	}}}
 }
 
 func (p identity) pins(table string) map[string]*xdsmatcherv3.Matcher_OnMatch {
 	homes := map[string]*xdsmatcherv3.Matcher_OnMatch{}
 	for home, routes := range (plan{}).routes(table) {
-		b := &pinned{epoch: "0", issuers: []string{idHomeless, idOpaque}, routes: routes, bound: relates("authorization", "endsWith", "x-domicile-pin-credential")}
+		b := &pinned{epoch: "0", issuers: []string{idHomeless, idOpaque}, routes: routes, bound: stateIs("pin", "true")}
 		if home == "SA" {
 			b.epoch = "2"
 		}
@@ -277,7 +285,13 @@ func (p identity) build() Config {
 			if name == "peer" {
 				m.HttpFilters[0].Name = "jwt.peer"
 			}
-			m.HttpFilters = slices.Insert(m.HttpFilters, 1, fence("domicile_agent", refusalType))
+			note := notes("pin", "%CEL("+tied+")%")
+			if p.state != nil {
+				p.state(name, note)
+			}
+			tie := httpFilter("pin", note)
+			tie.Disabled = true
+			m.HttpFilters = slices.Insert(m.HttpFilters, 1, fence("domicile_agent", refusal), tie)
 			if p.hcm != nil {
 				p.hcm(name, m)
 			}
@@ -330,19 +344,20 @@ func TestGoodIdentitiesAreProved(t *testing.T) {
 	for _, f := range checkIdentity(t, identity{}) {
 		t.Error(f)
 	}
-	// Every text of the one condition that binds a pin to its token.
-	checked := relates("authorization", "endsWith", "x-domicile-pin-credential").GetSinglePredicate().GetCustomMatch()
-	var m xdsmatcherv3.CelMatcher
-	if err := checked.GetTypedConfig().UnmarshalTo(&m); err != nil {
-		t.Fatal(err)
+	// Pins for tokens in several headers, and routes that turn the filter on.
+	several := identity{
+		state: func(_ string, c *setstatev3.Config) {
+			*c = *notes("pin", "%CEL("+tied+" || "+strings.Replace(tied, "authorization", "x-token", 1)+")%")
+		},
+		top: func(top *topology.Topology) {
+			top.Issuers[0].Sources = append(top.Issuers[0].Sources, topology.TokenSource{Header: "X-Token"})
+		},
+		pin: func(_, _ string, p *pinned) {
+			p.routes[0].TypedPerFilterConfig = map[string]*anypb.Any{"authz": unasked(), "pin": pack(&routev3.FilterConfig{Config: &anypb.Any{}})}
+		},
 	}
-	for name, e := range map[string]*xdstypev3.CelExpression{
-		"checked": {CelExprChecked: &expr.CheckedExpr{Expr: m.GetExprMatch().GetCelExprParsed().GetExpr()}},
-		"text":    {CelExprString: `request.headers['authorization'].endsWith(request.headers['x-domicile-pin-credential'])`},
-	} {
-		for _, f := range checkIdentity(t, identity{pin: func(_, _ string, p *pinned) { p.bound = celIs(e) }}) {
-			t.Errorf("%s: %s", name, f)
-		}
+	for _, f := range checkIdentity(t, several) {
+		t.Error(f)
 	}
 	// Pins in places of the operator's own, and with fewer homes than there are.
 	named := identity{

@@ -55,6 +55,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
 	"google.golang.org/protobuf/proto"
 
@@ -185,11 +186,12 @@ func (k *checker) walk(c Config) []Finding {
 	for _, l := range c.Listeners {
 		k.listener(l)
 	}
-	for len(k.resolvers) > 0 { // which may find more of them
-		w := k.resolvers[0]
-		k.resolvers = k.resolvers[1:]
+	for len(k.inside) > 0 {
+		w := k.inside[0]
+		k.inside = k.inside[1:]
 		w.prove()
 	}
+	k.proveResolvers()
 	return k.Found()
 }
 
@@ -208,9 +210,12 @@ type checker struct {
 	classes []*requests.Formula // of the table's routes, in order
 	decoded map[string]proto.Message
 
-	resolvers []*managerWalk                // that were reached, and are to be proved
-	managed   map[string]bool               // connection managers, see firstTime
-	entered   map[*listenerv3.Listener]bool // internal ones
+	inside    []*managerWalk                            // behind internal listeners that end TLS, to be proved
+	managed   map[string]bool                           // connection managers, see firstTime
+	entered   map[*listenerv3.Listener]bool             // internal ones
+	resolvers map[string][]*hcmv3.HttpConnectionManager // by listener: where the agent says whose data it is
+	leads     map[resolution]*requests.Formula          // by which requests
+	pending   []resolution
 
 	remembered *proofs.Book   // nil: walk everything
 	walking    *proofs.Walk   // the home's branch that is walked; nil: none
@@ -227,6 +232,7 @@ func newChecker(c Config, t *residency.Table, top *topology.Topology, own topolo
 		places: places.New(top, own), reached: map[string][]places.Hit{}, open: map[string]bool{},
 		Reader:  &conditions.Reader{Algebra: a, List: new(findings.List)},
 		decoded: map[string]proto.Message{}, managed: map[string]bool{},
+		resolvers: map[string][]*hcmv3.HttpConnectionManager{}, leads: map[resolution]*requests.Formula{},
 		entered: map[*listenerv3.Listener]bool{}, meanings: map[string]int{}, sites: map[*xdsmatcherv3.Matcher_MatcherTree][]*site{},
 	}
 	for _, r := range t.Routes() {

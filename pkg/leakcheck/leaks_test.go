@@ -484,8 +484,9 @@ func trustLeaks() []leak {
 		{"claims without verification", requires(&jwtauthnv3.JwtRequirement{
 			RequiresType: &jwtauthnv3.JwtRequirement_ExtractOnlyWithoutValidation{ExtractOnlyWithoutValidation: &jwtauthnv3.ExtractOnlyWithoutValidation{}},
 		}), TokenUnproved},
-		{"a missing token passes under a name", inToken(func(j *jwtauthnv3.JwtAuthentication) {
+		{"a missing token passes by name", inToken(func(j *jwtauthnv3.JwtAuthentication) {
 			j.RequirementMap = map[string]*jwtauthnv3.JwtRequirement{"lax": missing}
+			j.Rules[0].RequirementType = &jwtauthnv3.RequirementRule_RequirementName{RequirementName: "lax"}
 		}), TokenUnproved},
 		{"issuer that nobody knows", inToken(func(j *jwtauthnv3.JwtAuthentication) { j.Providers["x"] = provider("https://evil.example") }), TokenUnproved},
 		{"provider for any issuer", inToken(func(j *jwtauthnv3.JwtAuthentication) { j.Providers["all"].Issuer = "" }), TokenUnproved},

@@ -153,7 +153,7 @@ func (k *checker) ended(where string, chain *listenerv3.FilterChain) (ends bool)
 			continue
 		}
 		if k.firstTime(gateway, f) {
-			k.resolvers = append(k.resolvers, k.manager(where, cfg, gateway))
+			k.inside = append(k.inside, k.manager(where, cfg, gateway))
 		}
 	}
 	return true

@@ -8,6 +8,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/conditions"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/mutations"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/residency"
@@ -22,12 +23,12 @@ func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
 	for i, r := range routes {
 		ins[i] = w.enter(s, i, r)
 		c := w.Route(ins[i].where, r.GetMatch())
-		if c.Identity != (conditions.Identity{}) {
+		if !c.Plain() {
 			w.walking.IsOdd()
 		}
 		both := w.All(conditions.Condition{F: w.Whole, Identity: s.Identity}, c)
 		asked[i] = both.F
-		if both.Home+both.PinHome != "" && s.Home+s.PinHome == "" {
+		if c.Verified && !s.verified {
 			asked[i] = w.And(both.F, w.Not(s.unverified))
 		}
 		ins[i].Identity = both.Identity
@@ -38,11 +39,9 @@ func (w *managerWalk) proveList(s scope, routes []*routev3.Route) {
 		return
 	}
 	w.forwards = true
-	if s.Home+s.PinHome != "" {
-		s.f = w.And(s.f, w.Not(s.unverified))
-	}
+	s.f = w.known(s)
 	for i, list := range w.Decide(s.f, asked, w.classes) {
-		here := w.resolved(ins[i], hits[i])
+		here := w.resolved(ins[i], hits[i], w.And(s.f, asked[i]))
 		if len(here) == 0 || len(list) == 0 {
 			continue
 		}
@@ -79,7 +78,7 @@ func (w *managerWalk) actionHits(where string, r routeIn) []places.Hit {
 		w.walking.IsOdd()
 		for _, m := range c.WeightedClusters.GetClusters() {
 			w.Known(where, m)
-			w.added(where, m.GetRequestHeadersToAdd())
+			mutations.Added(w.List, where, m.GetRequestHeadersToAdd())
 			out = append(out, w.leadsTo(m.GetName())...)
 		}
 	default:
@@ -218,18 +217,18 @@ func (w *managerWalk) proveCaller(r routeIn, hits []places.Hit, class int, entri
 	} else {
 		w.proveIssuer(r.Issuer, home, f)
 	}
-	if w.token != nil && w.role != resolver && !w.inForce(w.token, r) {
+	if w.token != nil && !w.resolves && !w.inForce(w.token, r) {
 		f.Code, f.Message = TokenUnproved, "the token is not verified on this route"
 		w.Report(f)
 	}
 	// A resolver's agent has said who calls, and judged nothing.
-	if route.Subject == residency.SubjectUser && (w.role == resolver || w.agent == nil || !w.inForce(w.agent, r)) && !places.Guarded(hits) {
+	if route.Subject == residency.SubjectUser && (w.resolves || w.agent == nil || !w.inForce(w.agent, r)) && !places.Guarded(hits) {
 		f.Code, f.Message = AgentBypassed, "the subject is the user in the path, and the agent is not asked"
 		w.Report(f)
 	}
 	for _, e := range entries {
 		d := w.checker.table.DecideRoute(class, residency.Query{Home: home, Entry: e})
-		if d.Passes() && w.role != peerGateway && places.ServedToday(hits, route.Service) {
+		if d.Passes() && w.role == gateway && places.ServedToday(hits, route.Service) {
 			continue
 		}
 		w.proveToday(r, hits)

@@ -17,10 +17,9 @@ import (
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/certificates"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
-	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
-	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 )
 
 // reach returns every endpoint that a cluster can ever send to. A cluster that
@@ -167,8 +166,8 @@ func (k *checker) managerHits(where string, m *hcmv3.HttpConnectionManager, firs
 	w := k.manager(where, m, innerManager)
 	w.early()
 	if w.agent != nil && w.agent.chooses {
-		if w.role = resolver; first {
-			k.resolvers = append(k.resolvers, w)
+		if first {
+			k.resolvers[where] = append(k.resolvers[where], m)
 		}
 		return []places.Hit{{Place: places.Place{Kind: places.Resolver, Region: k.own.Name}, Endpoint: where}}
 	}
@@ -214,7 +213,7 @@ func (k *checker) transport(where string, c *clusterv3.Cluster, hits []places.Hi
 	var proved func(region string) bool
 	switch cfg := m.(type) {
 	case *tlsv3.UpstreamTlsContext:
-		proved = func(region string) bool { return k.provesRegion(cfg.GetCommonTlsContext(), region) }
+		proved = func(region string) bool { return certificates.Proves(k.Algebra, cfg.GetCommonTlsContext(), region) }
 	case *rawbufferv3.RawBuffer, *internalupstreamv3.InternalUpstreamTransport:
 		proved = func(string) bool { return false }
 	default:
@@ -231,24 +230,4 @@ func (k *checker) transport(where string, c *clusterv3.Cluster, hits []places.Hi
 			})
 		}
 	}
-}
-
-func (k *checker) provesRegion(c *tlsv3.CommonTlsContext, region string) bool {
-	v, ca := facts.Validation(c)
-	if v == nil || !ca || v.GetTrustChainVerification() != tlsv3.CertificateValidationContext_VERIFY_TRUST_CHAIN ||
-		v.GetAllowExpiredCertificate() || v.GetCustomValidatorConfig() != nil {
-		return false
-	}
-	at := slices.Index(k.Atoms[requests.Entry], region)
-	sans := v.GetMatchTypedSubjectAltNames()
-	if at < 0 || len(sans) == 0 {
-		return false
-	}
-	for _, san := range sans {
-		l := k.Compile(patterns.Envoy(san.GetMatcher()), false)
-		if san.GetSanType() != tlsv3.SubjectAltNameMatcher_URI || l == nil || k.Exceeds(l, k.AtomLanguages[requests.Entry][at]) {
-			return false
-		}
-	}
-	return true
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/proofs"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/trusted"
 )
 
 // leadsTo is reach for a route's own cluster.
@@ -20,7 +21,7 @@ func (k *checker) leadsTo(cluster string) []places.Hit {
 func (w *managerWalk) home(home string, on *xdsmatcherv3.Matcher_OnMatch, at *site) {
 	visit := func() {
 		ofHomes := w.checker.table.OfHomes
-		w.onMatch(on, at.scope.narrow(w.checker, label(at.header, home), w.Header(at.header, patterns.Text("exact", home, false), home)), w.proveList)
+		w.onMatch(on, at.scope.narrow(w.checker, trusted.Label(at.header, home), w.Header(at.header, patterns.Text("exact", home, false), home)), w.proveList)
 		w.checker.table.OfHomes = ofHomes
 	}
 	m := w.remembered
@@ -31,6 +32,7 @@ func (w *managerWalk) home(home string, on *xdsmatcherv3.Matcher_OnMatch, at *si
 	}
 	if c.Walked {
 		if p, ok := m.Proof(w.question(c, home, at)); ok {
+			w.askedBy(c, at)
 			w.forwards, w.callers = w.forwards || p.Forwards, w.callers || p.Callers
 			return
 		}
@@ -43,6 +45,17 @@ func (w *managerWalk) home(home string, on *xdsmatcherv3.Matcher_OnMatch, at *si
 		m.Keep(w.question(c, home, at), proofs.Proof{Forwards: w.forwards, Callers: w.callers})
 	}
 	w.forwards, w.callers = w.forwards || forwards, w.callers || callers
+}
+
+// askedBy notes which listeners a branch leads to where the agent says whose data it is.
+func (w *managerWalk) askedBy(c *proofs.Content, at *site) {
+	for _, name := range c.Clusters {
+		for _, h := range w.reach(name) {
+			if h.Kind == places.Resolver {
+				w.leadsToResolver(h, w.known(at.scope))
+			}
+		}
+	}
 }
 
 // question names everything that the proof of a home's branch depends on.
@@ -79,5 +92,5 @@ func (w *managerWalk) rememberable(s scope) bool {
 		plain = plain && len(configs) == 0
 	}
 	return plain && w.remembered != nil && w.walking == nil && !w.Anonymous && w.role != innerManager &&
-		s.Identity == (conditions.Identity{}) && len(s.mirrors) == 0 && s.unverified != nil
+		s.Identity == (conditions.Identity{Bound: s.Bound, Homeless: s.Homeless}) && len(s.mirrors) == 0 && s.unverified != nil
 }

@@ -4,9 +4,9 @@ import (
 	"slices"
 	"strings"
 
+	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
+
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
-	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
@@ -20,19 +20,16 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/mutations"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/overrides"
-	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/patterns"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
-	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/tokens"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/trusted"
 )
 
 const (
-	typePrefix  = "type.googleapis.com/"
-	tokenType   = typePrefix + "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
-	refusalType = typePrefix + "envoy.extensions.filters.http.rbac.v3.RBAC"
-	peerURI     = "%DOWNSTREAM_PEER_URI_SAN%"
+	typePrefix = "type.googleapis.com/"
+	tokenType  = typePrefix + "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 )
 
 // slot is one HTTP filter of a chain, with everything that it can turn out to be.
@@ -117,49 +114,16 @@ func (w *managerWalk) filter(s *slot, a *anypb.Any) {
 			w.Unjudged(where, "the agent's answer chooses the route among those for verified tokens")
 		}
 		w.agentFilter(where, cfg)
+	case *setstatev3.Config:
+		w.State(where, cfg, w.notes)
 	case *routerv3.Router:
 		w.Known(where, cfg)
 		w.loggers(where, cfg.GetUpstreamLog())
 	case *healthcheckv3.HealthCheck:
 	case *headermutationv3.HeaderMutation:
-		w.mutations(where, cfg.GetMutations().GetRequestMutations())
+		mutations.Judge(w.Reader, where, cfg.GetMutations().GetRequestMutations(), w.role == peerGateway)
 	default:
 		w.Unjudged(where, "a filter of type %s may send or change anything", a.GetTypeUrl())
-	}
-}
-
-// mutations reports whether clients' trusted headers are gone after a list of
-// header mutations, and judges what it writes.
-func (w *managerWalk) mutations(where string, list []*mutationrulesv3.HeaderMutation) (scrubs bool) {
-	for _, m := range list {
-		switch a := m.GetAction().(type) {
-		case *mutationrulesv3.HeaderMutation_Append:
-			h := a.Append.GetHeader()
-			name := strings.ToLower(h.GetKey())
-			proves := w.role == peerGateway && name == trusted.Entry && h.GetValue() == peerURI && len(h.GetRawValue()) == 0
-			if strings.HasPrefix(name, trusted.Prefix) && !proves {
-				w.Report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from " + h.GetValue()})
-			}
-		case *mutationrulesv3.HeaderMutation_RemoveOnMatch_:
-			l := w.Compile(patterns.Envoy(a.RemoveOnMatch.GetKeyMatcher()), false)
-			if l != nil && !requests.Exceeds(w.Compile(patterns.Text("prefix", trusted.Prefix, false), false), l) {
-				scrubs = true
-			}
-		case *mutationrulesv3.HeaderMutation_Remove:
-		default:
-			w.Unjudged(where, "a header mutation of an unknown kind")
-		}
-	}
-	return scrubs
-}
-
-// added judges the headers that a route adds: an inner listener's agent believes
-// those that say who is calling.
-func (k *checker) added(where string, list []*corev3.HeaderValueOption) {
-	for _, o := range list {
-		if name := strings.ToLower(o.GetHeader().GetKey()); trusted.Says(name) {
-			k.Report(Finding{Code: HeaderTrust, Where: where, Message: "header " + name + " is written from " + o.GetHeader().GetValue()})
-		}
 	}
 }
 
@@ -180,14 +144,14 @@ func (w *managerWalk) early() (scrubs bool) {
 			w.Unjudged(w.where, "an early header mutation of type %s", e.GetTypedConfig().GetTypeUrl())
 			continue
 		}
-		scrubs = w.mutations(join(w.where, "early header mutation"), m.GetMutations()) || scrubs
+		scrubs = mutations.Judge(w.Reader, join(w.where, "early header mutation"), m.GetMutations(), w.role == peerGateway) || scrubs
 	}
 	return scrubs
 }
 
 // verified: the caller's home must come from a verified token, or from the agent.
 func (w *managerWalk) verified() {
-	if w.token == nil && w.role != resolver {
+	if w.token == nil && !w.resolves {
 		w.Report(Finding{Code: TokenUnproved, Where: w.where, Message: "no filter before the router verifies tokens"})
 	}
 }

@@ -3,11 +3,13 @@ package leakcheck
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/proofs"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/trusted"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -26,6 +28,7 @@ type site struct {
 	walk   managerWalk // what the manager is; it has no checker
 	scope  scope
 	header string // as the map spells it
+	pins   bool   // the homes are those that pins say
 	frame  int    // names what governs every branch here
 	entry  int    // among the algebra's; -1 for all of them
 	// Whether the manager was proved as one that forwards, and knows callers.
@@ -39,13 +42,21 @@ func (w *managerWalk) site(t *xdsmatcherv3.Matcher_MatcherTree, header string, s
 		w.odd = w.odd || len(t.GetExactMatchMap().GetMap()) > 0
 		return nil
 	}
-	out := &site{walk: managerWalk{where: w.where, role: w.role, token: w.token, agent: w.agent}, scope: s, header: header, entry: -1}
+	out := &site{scope: s, header: header, entry: -1, pins: strings.EqualFold(header, trusted.PinHome)}
+	out.walk = managerWalk{where: w.where, role: w.role, resolves: w.resolves, comes: w.comes, notes: w.notes, token: w.token, agent: w.agent}
 	if w.role != peerGateway {
 		out.entry = slices.Index(w.Atoms[requests.Entry], w.own.Name)
 	}
 	var b []byte
 	for _, n := range []int{int(w.role), w.remembered.Algebra(), w.remembered.Routes(), s.f.ID(), s.unverified.ID()} {
 		b = proofs.Number(b, n)
+	}
+	b = proofs.Text(b, s.Bound)
+	for _, is := range []bool{s.Homeless, s.verified, w.resolves, out.pins} {
+		b = proofs.Bit(b, is)
+	}
+	if out.pins {
+		b = proofs.Number(b, w.remembered.Topology())
 	}
 	for _, f := range []*slot{w.token, w.agent} {
 		if f == nil {
@@ -65,6 +76,9 @@ func (w *managerWalk) site(t *xdsmatcherv3.Matcher_MatcherTree, header string, s
 func (at *site) question(m *proofs.Book, c *proofs.Content, home string, meanings map[string]int) (q proofs.Question, ok bool) {
 	v := m.Of(home)
 	q = proofs.Question{Content: c.ID, Frame: at.frame, From: v.From, Says: v.All}
+	if at.pins {
+		q.From = m.Pair(v.From, v.Epoch)
+	}
 	if at.entry >= 0 {
 		q.Says = v.At[at.entry]
 	}
@@ -99,7 +113,7 @@ func (p *Prover) recall(name []byte, trees []*xdsmatcherv3.Matcher_MatcherTree, 
 				if k == nil {
 					k = begin()
 				}
-				if !k.proves(at, home, on) || len(k.resolvers) > 0 {
+				if !k.proves(at, home, on) || len(k.inside)+len(k.pending) > 0 {
 					return false
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	networkinputsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
 	uritemplatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
@@ -26,6 +27,8 @@ type Reader struct {
 	*findings.List
 	// Anonymous: what is read now is asked of a request without a verified token.
 	Anonymous bool
+	// Notes are those of filters, by the name of the filter state.
+	Notes map[string]Note
 }
 
 // Identity is what the trusted headers must say of the caller; what is empty was
@@ -35,7 +38,8 @@ type Identity struct {
 	Home, Issuer string
 	// PinHome, PinEpoch and PinIssuer are those of a verified pin.
 	PinHome, PinEpoch, PinIssuer string
-	// Bound is the header whose end must be the credential that the pin was issued for.
+	// Bound are the headers, between spaces, of which one must end with the credential
+	// that the pin was issued for.
 	Bound string
 	// Homeless: no token says a home.
 	Homeless bool
@@ -47,14 +51,19 @@ type Condition struct {
 	Identity
 	// Homed holds of every request whose token says a home, whichever it is.
 	Homed bool
+	// Verified: it holds of no request of which nobody has verified anything.
+	Verified bool
 }
+
+// Plain tells whether the condition asks nothing of the caller.
+func (c Condition) Plain() bool { return c.Identity == Identity{} }
 
 // All holds where every one of a list holds.
 func (r *Reader) All(list ...Condition) Condition {
 	out := Condition{F: r.Whole}
 	for _, c := range list {
 		out.F = r.And(out.F, c.F)
-		out.Homeless = out.Homeless || c.Homeless
+		out.Homeless, out.Verified = out.Homeless || c.Homeless, out.Verified || c.Verified
 		for _, v := range []struct {
 			to   *string
 			from string
@@ -80,7 +89,7 @@ func (r *Reader) Header(name, expr, exact string) Condition {
 		return Condition{F: r.None}
 	}
 	if expr == "" {
-		return Condition{F: r.Unknown}
+		return Condition{F: r.Unknown, Verified: trusted.FromToken(name)}
 	}
 	switch strings.ToLower(name) {
 	case ":path":
@@ -97,7 +106,7 @@ func (r *Reader) Header(name, expr, exact string) Condition {
 			return Condition{F: r.InSet(requests.GRPC, []requests.Truth{requests.Yes, requests.No})}
 		}
 	}
-	c := Condition{F: r.Unknown}
+	c := Condition{F: r.Unknown, Verified: trusted.FromToken(name)}
 	switch strings.ToLower(name) {
 	case trusted.Home:
 		c.Home = exact
@@ -238,8 +247,8 @@ func (r *Reader) Predicate(p *xdsmatcherv3.Matcher_MatcherList_Predicate) Condit
 			expr, exact := patterns.XDS(v)
 			return r.Header(name, expr, exact)
 		}
-		if bound := Binding(t.SinglePredicate); bound != "" {
-			return Condition{F: r.pinned(), Identity: Identity{Bound: bound}}
+		if v := t.SinglePredicate.GetValueMatch(); v.GetExact() == "true" && !v.GetIgnoreCase() {
+			return r.noted(t.SinglePredicate.GetInput())
 		}
 	case *xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher:
 		var list []Condition
@@ -258,6 +267,22 @@ func (r *Reader) Predicate(p *xdsmatcherv3.Matcher_MatcherList_Predicate) Condit
 		return Condition{F: r.Not(c.F), Identity: Identity{Homeless: c.Homed}}
 	}
 	return Condition{F: r.Unknown}
+}
+
+// noted is the condition that a filter state is "true".
+func (r *Reader) noted(in *xdscorev3.TypedExtensionConfig) Condition {
+	var state networkinputsv3.FilterStateInput
+	c := Condition{F: r.Unknown}
+	if in.GetTypedConfig().UnmarshalTo(&state) != nil {
+		return c
+	}
+	switch n := r.Notes[state.GetKey()]; {
+	case n.Never, len(n.Headers) > 0 && r.Anonymous:
+		c.F = r.None
+	case len(n.Headers) > 0:
+		c.Verified, c.Bound = true, strings.Join(n.Headers, " ")
+	}
+	return c
 }
 
 // HeaderInput is the name of the header that an input reads, "" for others.

@@ -75,7 +75,7 @@ var judged = map[protoreflect.FullName]string{
 		max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage access_log_flush_interval
 		flush_access_log_on_connected access_log_options`,
 	"envoy.extensions.filters.network.set_filter_state.v3.Config":          `on_new_connection`,
-	"envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue": `object_key format_string`,
+	"envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue": `object_key factory_key format_string`,
 	"envoy.config.core.v3.SubstitutionFormatString":                        `text_format_source`,
 	"envoy.extensions.filters.http.router.v3.Router": `dynamic_stats upstream_log upstream_log_options suppress_envoy_headers
 		strict_check_headers respect_expected_rq_timeout suppress_grpc_request_failure_code_stats
@@ -86,7 +86,8 @@ var judged = map[protoreflect.FullName]string{
 		local_jwks forward from_headers from_params from_cookies forward_payload_header pad_forward_payload_header
 		payload_in_metadata normalize_payload_in_metadata header_in_metadata failed_status_in_metadata clock_skew_seconds
 		jwt_cache_config claim_to_headers clear_route_cache`,
-	"envoy.config.core.v3.DataSource": `filename inline_string watched_directory`,
+	"envoy.extensions.filters.http.set_filter_state.v3.Config": `on_request_headers clear_route_cache`,
+	"envoy.config.core.v3.DataSource":                          `filename inline_string watched_directory`,
 	"envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": `grpc_service http_service transport_api_version failure_mode_allow
 		with_request_body status_on_error validate_mutations metadata_context_namespaces
 		typed_metadata_context_namespaces route_metadata_context_namespaces route_typed_metadata_context_namespaces

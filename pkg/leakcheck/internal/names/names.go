@@ -34,7 +34,7 @@ func Chosen(filters []*listenerv3.Filter) (prefix string, tcp *tcpproxyv3.TcpPro
 		return "", nil, false
 	}
 	values := set.GetOnNewConnection()
-	if len(values) != 1 || values[0].GetObjectKey() != "envoy.tcp_proxy.cluster" {
+	if len(values) != 1 || values[0].GetObjectKey() != "envoy.tcp_proxy.cluster" || values[0].GetFactoryKey() != "" {
 		return "", nil, false
 	}
 	text := values[0].GetFormatString()

@@ -41,9 +41,14 @@ func turnsOff(a *anypb.Any) bool {
 	case *extauthzv3.ExtAuthzPerRoute:
 		return cfg.GetDisabled()
 	case *routev3.FilterConfig:
-		return cfg.GetDisabled() || cfg.GetConfig() != nil && turnsOff(cfg.GetConfig())
+		return cfg.GetDisabled() || !plainlyOn(cfg) && cfg.GetConfig() != nil && turnsOff(cfg.GetConfig())
 	}
 	return true // unknown: Judge reports it, and nobody should rely on it
+}
+
+// plainlyOn tells whether a filter is turned on and nothing of it changed.
+func plainlyOn(c *routev3.FilterConfig) bool {
+	return c.GetConfig() != nil && c.GetConfig().GetTypeUrl() == "" && len(c.GetConfig().GetValue()) == 0 && !c.GetDisabled()
 }
 
 // Judge reports what is not understood.
@@ -61,7 +66,7 @@ func judge(found *findings.List, where string, a *anypb.Any) {
 			found.Known(where, c)
 		}
 	case *routev3.FilterConfig:
-		if cfg.GetConfig() != nil {
+		if cfg.GetConfig() != nil && !plainlyOn(cfg) {
 			judge(found, where, cfg.GetConfig())
 		}
 	default:

@@ -215,6 +215,17 @@ func (m *Memory) tree(b []byte, x *xdsmatcherv3.Matcher) ([]byte, bool) {
 				return b, false
 			}
 		}
+	case *xdsmatcherv3.Matcher_MatcherList_:
+		b = Number(append(b, 'l'), len(t.MatcherList.GetMatchers()))
+		for _, f := range t.MatcherList.GetMatchers() {
+			var ok bool
+			if b, ok = m.predicate(b, f.GetPredicate()); !ok {
+				return b, false
+			}
+			if b, ok = m.Meaning(b, f.GetOnMatch()); !ok {
+				return b, false
+			}
+		}
 	default:
 		return b, false
 	}
@@ -223,6 +234,39 @@ func (m *Memory) tree(b []byte, x *xdsmatcherv3.Matcher) ([]byte, bool) {
 	}
 	return m.Meaning(append(b, '+'), x.GetOnNoMatch())
 }
+
+// predicate appends what a walk reads of one. It knows those on headers: what others
+// mean may depend on more than their bytes.
+func (m *Memory) predicate(b []byte, p *xdsmatcherv3.Matcher_MatcherList_Predicate) ([]byte, bool) {
+	var list []*xdsmatcherv3.Matcher_MatcherList_Predicate
+	switch t := p.GetMatchType().(type) {
+	case *xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_:
+		in := t.SinglePredicate.GetInput().GetTypedConfig()
+		text, err := proto.MarshalOptions{Deterministic: true}.Marshal(t.SinglePredicate.GetValueMatch())
+		if err != nil || in.GetTypeUrl() != headerInput || t.SinglePredicate.GetCustomMatch() != nil {
+			return b, false
+		}
+		return Text(m.message(append(b, 's'), in), string(text)), true
+	case *xdsmatcherv3.Matcher_MatcherList_Predicate_AndMatcher:
+		b, list = append(b, '&'), t.AndMatcher.GetPredicate()
+	case *xdsmatcherv3.Matcher_MatcherList_Predicate_OrMatcher:
+		b, list = append(b, '|'), t.OrMatcher.GetPredicate()
+	case *xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher:
+		b, list = append(b, '!'), []*xdsmatcherv3.Matcher_MatcherList_Predicate{t.NotMatcher}
+	default:
+		return b, false
+	}
+	b = Number(b, len(list))
+	for _, q := range list {
+		var ok bool
+		if b, ok = m.predicate(b, q); !ok {
+			return b, false
+		}
+	}
+	return b, true
+}
+
+const headerInput = "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
 
 func (m *Memory) message(b []byte, a *anypb.Any) []byte {
 	return Number(Text(b, a.GetTypeUrl()), m.packed(a.GetValue()))

@@ -28,6 +28,7 @@ type Book struct {
 type Verdicts struct {
 	At        []int
 	All, From int
+	Epoch     int // an ID, too
 }
 
 // mostAlgebras is of how many the verdicts are held.
@@ -77,6 +78,9 @@ func (m *Book) follow(t *residency.Table) {
 	m.routes = m.ID(b)
 }
 
+// Topology names the topology.
+func (m *Book) Topology() int { return m.places }
+
 // Algebra names the algebra in which the formulas of this check are.
 func (m *Book) Algebra() int { return m.algebras[m.algebra] }
 
@@ -112,6 +116,7 @@ func (m *Book) Of(home string) Verdicts {
 		b = Bit(Text(b, i.Issuer), got == home)
 	}
 	v.From = m.ID(b)
+	v.Epoch = m.ID(Number(append(b[:0], 'e'), int(m.table.Epoch(home))))
 	homes[home] = v
 	return v
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+
+	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
 // requirement judges what the filter lets through. Headers are written from
@@ -15,14 +17,22 @@ func (w *judge) requirement(where string, r *jwtauthnv3.JwtRequirement) {
 		return // nothing is verified, so nobody has a home
 	}
 	w.parts(where, r)
-	for _, name := range slices.Sorted(maps.Keys(w.issuers)) {
-		if w.passes(r, name) {
-			w.unproved(where, "requests pass with a token of %s that does not verify", w.issuers[name].Issuer)
-		}
+	for _, i := range w.failing(r) {
+		w.unproved(where, "requests pass with a token of %s that does not verify", i.Issuer)
 	}
 	if w.passes(r, "") && !w.Topology.FirstContacts() {
 		w.unproved(where, "requests pass without a verified token")
 	}
+}
+
+// failing lists the issuers of whom a token passes that does not verify.
+func (w *judge) failing(r *jwtauthnv3.JwtRequirement) (out []topology.Issuer) {
+	for _, name := range slices.Sorted(maps.Keys(w.issuers)) {
+		if w.passes(r, name) {
+			out = append(out, w.issuers[name])
+		}
+	}
+	return out
 }
 
 // parts judges what is wrong wherever it stands.
@@ -45,10 +55,13 @@ func (w *judge) parts(where string, r *jwtauthnv3.JwtRequirement) {
 // that others may not be asked for.
 func (w *judge) audiences(provider string) []string {
 	if w.pins[provider] {
-		return []string{w.Own.Name}
+		return []string{w.Own.Name, nobody}
 	}
 	return w.issuers[provider].Audiences
 }
+
+// nobody is an audience that no pin has: it is no name of a region.
+const nobody = "-"
 
 func members(r *jwtauthnv3.JwtRequirement) []*jwtauthnv3.JwtRequirement {
 	if any := r.GetRequiresAny(); any != nil {

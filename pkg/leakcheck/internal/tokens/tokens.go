@@ -28,8 +28,10 @@ type Seat struct {
 	Peer bool
 }
 
-// Judge reports what is wrong with a filter that verifies tokens.
-func Judge(found *findings.List, where string, j *jwtauthnv3.JwtAuthentication, seat Seat) {
+// Judge reports what is wrong with a filter that verifies tokens. It returns the
+// issuers whose tokens may fail, by the name of a requirement that routes can choose:
+// it is for requests that have no such token.
+func Judge(found *findings.List, where string, j *jwtauthnv3.JwtAuthentication, seat Seat) (lenient map[string][]topology.Issuer) {
 	w := &judge{List: found, Seat: seat, issuers: map[string]topology.Issuer{}, pins: map[string]bool{}}
 	w.Known(where, j)
 	for _, name := range slices.Sorted(maps.Keys(j.GetProviders())) {
@@ -38,9 +40,17 @@ func Judge(found *findings.List, where string, j *jwtauthnv3.JwtAuthentication, 
 	for _, r := range j.GetRules() {
 		w.requirement(where, r.GetRequires())
 	}
-	for _, name := range slices.Sorted(maps.Keys(j.GetRequirementMap())) {
-		w.requirement(where, j.GetRequirementMap()[name])
+	lenient = map[string][]topology.Issuer{}
+	for name, r := range j.GetRequirementMap() {
+		w.parts(where, r)
+		lenient[name] = w.failing(r)
 	}
+	for _, r := range j.GetRules() {
+		if name := r.GetRequirementName(); name != "" {
+			w.requirement(where, j.GetRequirementMap()[name])
+		}
+	}
+	return lenient
 }
 
 type judge struct {
@@ -56,6 +66,14 @@ const (
 	longestToken = 90 * 24 * time.Hour
 	usualSkew    = time.Minute // Envoy's own where none is written
 )
+
+// Sources are the places of an issuer's tokens, whoever reads them.
+func Sources(i topology.Issuer) []topology.TokenSource {
+	if len(i.Sources) == 0 {
+		return i.EnvoySources()
+	}
+	return i.Sources
+}
 
 // verified is what a provider must be.
 type verified struct {

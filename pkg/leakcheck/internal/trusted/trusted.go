@@ -32,3 +32,22 @@ func FromToken(name string) bool {
 func Says(name string) bool {
 	return slices.Contains([]string{Home, Issuer, User, Entry, PinHome, PinUser, PinEpoch, PinIssuer, PinCredential}, strings.ToLower(name))
 }
+
+// Label names a value of a header for people.
+func Label(header, key string) string {
+	switch header {
+	case Home:
+		return "home " + key
+	case Issuer:
+		return "issuer " + key
+	case Entry:
+		return "entry " + key
+	case PinHome:
+		return "pin home " + key
+	case PinEpoch:
+		return "pin epoch " + key
+	case PinIssuer:
+		return "pin issuer " + key
+	}
+	return header + " " + key
+}
