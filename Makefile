@@ -33,7 +33,7 @@ demo: build ## run three regions on this machine, until ctrl-C
 test: build ## run every test, on the real Envoy, etcd and Redis
 	@export ENVOY_BIN="$$(.ci/envoy)" REDIS_BIN="$$(.ci/redis)"; $(GO) test -count=1 -timeout $(TIMEOUT) $(TESTFLAGS) $(PKG)
 
-test-im: build ## install real IM servers (ejabberd, Synapse) and test in front of them
+test-im: build ## install real IM servers (ejabberd, Prosody, Synapse) and test in front of them
 	@.ci/im; export ENVOY_BIN="$$(.ci/envoy)"; DOMICILE_IM=required $(GO) test -count=1 -timeout $(TIMEOUT) $(TESTFLAGS) ./test/im
 
 bench: build ## measure against bare Envoy and print the ratios

@@ -1,7 +1,7 @@
 // Package im puts Domicile in front of real IM servers, and drives it with the
-// protocols of their real clients: ejabberd by XMPP and MQTT, Mochi MQTT, Synapse
-// by Matrix. Their users log in after the connection is open, so the host name
-// alone says whose data it is.
+// protocols of their real clients: ejabberd and Prosody by XMPP, ejabberd and Mochi
+// by MQTT, Synapse by Matrix. Their users log in after the connection is open, so the
+// host name alone says whose data it is.
 //
 // Each region has a server of its own, which shares nothing with the others. What
 // counts is what those servers saw: a relay before each counts connections and

@@ -39,8 +39,10 @@ func contact(t testing.TB, c *xmppClient, jid string) error {
 
 // Two users of one home, who come in at different regions: friends, presence,
 // profiles, messages and offline messages all live at their home's server.
-func TestXMPPStaysAtHome(t *testing.T) {
-	s := shared(t)
+func xmppStaysAtHome[S interface {
+	server
+	register(t testing.TB, user string) string
+}](t *testing.T, s fleet[S]) {
 	l := start(t, s.backends())
 	for i, home := range regions {
 		t.Run(home, func(t *testing.T) {
@@ -90,4 +92,12 @@ func TestXMPPStaysAtHome(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestXMPPStaysAtHomeBeforeEjabberd(t *testing.T) { xmppStaysAtHome(t, shared(t)) }
+
+func TestXMPPStaysAtHomeBeforeProsody(t *testing.T) {
+	f := startFleet(t, startProsody)
+	t.Cleanup(f.stop)
+	xmppStaysAtHome(t, f)
 }
