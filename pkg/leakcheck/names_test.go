@@ -14,6 +14,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	setv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -251,6 +252,7 @@ func TestLeaksByServerName(t *testing.T) {
 func TestNamesUnderAnotherPolicy(t *testing.T) {
 	table, top := named(t)
 	c := translate(t, table, top, envoy.Node{Region: "eu-frankfurt", Role: envoy.Gateway})
+	warm := new(leakcheck.Prover)
 	for name, l := range map[string]struct {
 		code string
 		turn func(*residency.Rule)
@@ -276,6 +278,12 @@ func TestNamesUnderAnotherPolicy(t *testing.T) {
 			t.Fatal(err)
 		}
 		found := leakcheck.Check(c, strict, top, "eu-frankfurt")
+		if good := warm.Check(c, table, top, "eu-frankfurt"); len(good) > 0 {
+			t.Fatalf("%s: not good before: %v", name, good[0])
+		}
+		if diff := cmp.Diff(found, warm.Check(c, strict, top, "eu-frankfurt")); diff != "" {
+			t.Errorf("%s (-without memory +with):\n%s", name, diff)
+		}
 		if !slices.ContainsFunc(found, func(f leakcheck.Finding) bool {
 			return f.Code == l.code && strings.Contains(f.Where, "server name")
 		}) {

@@ -13,6 +13,8 @@ import (
 	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -117,6 +119,19 @@ func forwardsNothing(t *testing.T, s *scene, but string) {
 			return []*routev3.Route{deny(prefix("/"))}
 		},
 	})
+}
+
+// knowsNobody is the same, but that requests without a caller are forwarded, and
+// that no token is verified.
+func knowsNobody(t *testing.T, s *scene, but string) {
+	t.Helper()
+	s.listener(t, "gateway", plan{hcm: func(_ string, m *hcmv3.HttpConnectionManager) { m.HttpFilters = m.HttpFilters[1:] }})
+	s.routeTable("gateway", plan{list: func(_, home string, r []*routev3.Route) []*routev3.Route {
+		if home == but {
+			return []*routev3.Route{to(isMessage(), "message@eu"), deny(prefix("/"))}
+		}
+		return []*routev3.Route{deny(prefix("/"))}
+	}})
 }
 
 func headerExactly(name, value string) *routev3.HeaderMatcher {
@@ -224,6 +239,98 @@ func TestWholesHoldAllButHomes(t *testing.T) {
 		"an extension": {change: func(_ *testing.T, s *scene) {
 			s.c.Extensions = plan{jwt: func(j *jwtauthnv3.JwtAuthentication) { j.Providers["de"].ClaimToHeaders[0].ClaimName = "country" }}.build().Extensions
 		}},
+		"homes that cannot be remembered": {
+			before: func(_ *testing.T, s *scene) {
+				s.routeTable("gateway", plan{vh: func(_ string, vh *routev3.VirtualHost) {
+					vh.TypedPerFilterConfig = map[string]*anypb.Any{"jwt": pack(&jwtauthnv3.PerRouteConfig{})}
+				}})
+			},
+			change: func(_ *testing.T, s *scene) {
+				s.rule("TR", "profile", func(r *residency.Rule) { r.Serve = []string{me} })
+			},
+		},
+		"what a rule says of another entry": {change: func(_ *testing.T, s *scene) {
+			s.rule("DE", "message", func(r *residency.Rule) { r.Entry = []string{eu} })
+		}},
+		"who may name a home": {change: func(_ *testing.T, s *scene) {
+			s.spec.Issuers = []residency.Issuer{{Issuer: idAll, Homes: []string{"SA", "DE"}}, {Issuer: idDE, Homes: []string{"DE"}}}
+		}},
+		"what a branch asks of its clusters": {change: func(_ *testing.T, s *scene) {
+			s.routeTable("gateway", plan{list: func(_, home string, r []*routev3.Route) []*routev3.Route {
+				for _, x := range r {
+					if home == "DE" && x.GetRoute() != nil {
+						x.TypedPerFilterConfig = map[string]*anypb.Any{"authz": unasked()}
+					}
+				}
+				return r
+			}})
+		}},
+		"where the one cluster of a branch leads": {
+			before: func(_ *testing.T, s *scene) {
+				s.c.Clusters = append(s.c.Clusters, cluster("only", "10.2.1.1:8080"))
+				s.routeTable("gateway", plan{list: func(_, home string, r []*routev3.Route) []*routev3.Route {
+					if home == "DE" {
+						return []*routev3.Route{to(isMessage(), "only"), deny(prefix("/"))}
+					}
+					return r
+				}})
+			},
+			change: func(_ *testing.T, s *scene) {
+				only := peerCluster("only", me, "peer.sa.example.com:8443")
+				s.replace(only)
+			},
+		},
+		"the hosts of a route table": {
+			before: func(_ *testing.T, s *scene) {
+				for i, r := range s.spec.Routes {
+					if r.Class == "message" && r.Match.PathPrefix != "" {
+						s.spec.Routes[i].Match.Host = "de.im.example.com"
+					}
+				}
+				for _, table := range []string{"gateway", "peer"} {
+					s.routeTable(table, plan{vh: func(_ string, vh *routev3.VirtualHost) { vh.Domains = []string{"de.im.example.com"} }})
+				}
+			},
+			change: func(_ *testing.T, s *scene) {
+				s.routeTable("gateway", plan{vh: func(_ string, vh *routev3.VirtualHost) {
+					vh.Domains = []string{"de.im.example.com", "sa.im.example.com"}
+				}})
+			},
+		},
+		"an agent that is off": {change: func(t *testing.T, s *scene) {
+			s.listener(t, "gateway", plan{hcm: func(_ string, m *hcmv3.HttpConnectionManager) { m.HttpFilters[1].Disabled = true }})
+		}},
+		"no agent": {change: func(t *testing.T, s *scene) {
+			s.listener(t, "gateway", plan{hcm: func(_ string, m *hcmv3.HttpConnectionManager) {
+				m.HttpFilters = slices.Delete(m.HttpFilters, 1, 2)
+			}})
+		}},
+		"an agent by another name": {change: func(t *testing.T, s *scene) {
+			s.listener(t, "gateway", plan{hcm: func(_ string, m *hcmv3.HttpConnectionManager) {
+				m.HttpFilters[1].Name, m.HttpFilters[1].Disabled = "other", true
+			}})
+		}},
+		"a home whose routes are of the host's": {
+			before: func(_ *testing.T, s *scene) {
+				noLogin := func(_ string, b []branch) []branch { return b[:2] }
+				s.routeTable("peer", plan{open: noLogin})
+				s.routeTable("gateway", plan{open: noLogin, list: func(_, home string, r []*routev3.Route) []*routev3.Route {
+					if home == "DE" {
+						login := to(below("/v1/login"), "message@eu")
+						login.Match.Headers = append(login.Match.Headers, headerIs(":authority", `de\.im\.example\.com(?::[0-9]+)?`))
+						r = append([]*routev3.Route{login}, r...)
+					}
+					return r
+				}})
+			},
+			change: func(_ *testing.T, s *scene) {
+				s.rule("DE", "login", func(r *residency.Rule) { r.Entry = []string{tr} })
+			},
+		},
+		"a home that makes a manager know callers": {
+			before: func(t *testing.T, s *scene) { knowsNobody(t, s, "") },
+			change: func(t *testing.T, s *scene) { knowsNobody(t, s, "DE") },
+		},
 		"a home that makes a manager forward": {
 			before: func(t *testing.T, s *scene) { forwardsNothing(t, s, "") },
 			change: func(t *testing.T, s *scene) { forwardsNothing(t, s, "DE") },
@@ -269,5 +376,73 @@ func TestWholesHoldAllButHomes(t *testing.T) {
 				t.Errorf("no longer good: %v", found[0])
 			}
 		})
+	}
+}
+
+// TestOddBranchesAreWalkedEachTime: a proof of such a branch would rest on more than
+// its name holds.
+func TestOddBranchesAreWalkedEachTime(t *testing.T) {
+	for name, x := range map[string]struct {
+		route func() *routev3.Route
+		odd   bool
+	}{
+		"plain":                 {func() *routev3.Route { return to(isMessage(), "message@eu") }, false},
+		"a class of the host's": {func() *routev3.Route { return to(below("/v1/login"), "message@eu") }, true},
+		"a route that names a home": {func() *routev3.Route {
+			r := to(isMessage(), "message@eu")
+			r.Match.Headers = append(r.Match.Headers, headerExactly("x-domicile-home", "DE"))
+			return r
+		}, true},
+		"a route that names an issuer": {func() *routev3.Route {
+			r := to(isMessage(), "message@eu")
+			r.Match.Headers = append(r.Match.Headers, headerExactly("x-domicile-issuer", idAll))
+			return r
+		}, true},
+		"several clusters": {func() *routev3.Route {
+			r := to(isMessage(), "message@eu")
+			r.GetRoute().ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: &routev3.WeightedCluster{
+				Clusters: []*routev3.WeightedCluster_ClusterWeight{{Name: "message@eu", Weight: wrapperspb.UInt32(1)}},
+			}}
+			return r
+		}, true},
+		"a cluster that is chosen while a request runs": {func() *routev3.Route {
+			r := to(isMessage(), "message@eu")
+			r.GetRoute().ClusterSpecifier = &routev3.RouteAction_ClusterHeader{ClusterHeader: "x"}
+			return r
+		}, true},
+	} {
+		p, s := new(Prover), goodScene()
+		s.routeTable("gateway", plan{open: func(_ string, b []branch) []branch { return b[:2] }, list: func(_, home string, r []*routev3.Route) []*routev3.Route {
+			if home == "DE" {
+				return []*routev3.Route{x.route(), deny(prefix("/"))}
+			}
+			return r
+		}})
+		s.check(t, p.Check)
+		table, err := residency.New(s.spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.check(s.c, table, s.top, s.region, true)
+		c := p.branches.Branch(s.tree("gateway").GetExactMatchMap().GetMap()["DE"])
+		if c == nil || !c.Walked || c.Odd != x.odd {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+}
+
+// TestMemoryIsBounded: what is held for ever counts, and all is forgotten when it is
+// too much.
+func TestMemoryIsBounded(t *testing.T) {
+	p, s := new(Prover), goodScene()
+	s.check(t, p.Check)
+	if len(p.wholes) != 1 {
+		t.Fatalf("%d configurations are remembered", len(p.wholes))
+	}
+	p.branches.Hold(1 << 30)
+	s.c = Config{}
+	s.check(t, p.Check)
+	if len(p.wholes) != 1 { // the empty one
+		t.Errorf("%d configurations are remembered", len(p.wholes))
 	}
 }
