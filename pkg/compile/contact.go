@@ -58,9 +58,9 @@ func (b *builder) checkStreams() {
 	}
 }
 
-// checkSecrets refuses a symmetric key in a region that does not serve every home of
-// its issuer: whoever holds the key there could make a token of a home whose data the
-// region must not have.
+// checkSecrets refuses a symmetric key in a region that does not serve all that is
+// served of every home of its issuer: whoever holds the key there could make a token of
+// a home whose data the region must not have.
 func (b *builder) checkSecrets() {
 	for _, i := range b.set.Deployment.Issuers {
 		if i.Secret == nil {
@@ -88,22 +88,23 @@ func (b *builder) checkSecrets() {
 	}
 }
 
-// unserved names what a region may not serve of a home: the home where it is nothing
-// at all, else the first class of it that is served elsewhere; "" where it may serve
-// all that is served.
+// unserved names the first class of a home that is served, and not by a region; ""
+// where there is none. It goes by what the rules say, whatever has lapsed or is denied
+// by now: neither may keep a policy from being compiled. A home that is served nowhere
+// has no data that a token of it could reach.
 func (b *builder) unserved(region, home string) string {
-	some := false
-	for _, r := range b.spec.Rules {
-		if r.Home != home || len(r.Serve) == 0 {
+	j := b.set.Jurisdictions[home]
+	if j == nil {
+		return ""
+	}
+	for _, class := range slices.Sorted(maps.Keys(j.Rules)) {
+		r := j.Rules[class]
+		if r == nil || len(r.Serve) == 0 {
 			continue
 		}
-		if !slices.Contains(r.Serve, region) {
-			return home + " (" + r.Class + ")"
+		if !slices.ContainsFunc(r.Serve, func(t policy.Text) bool { return t.Value == region }) {
+			return home + " (" + class + ")"
 		}
-		some = true
-	}
-	if !some {
-		return home
 	}
 	return ""
 }

@@ -117,6 +117,61 @@ func TestStreamWithoutBackend(t *testing.T) {
 	}
 }
 
+// TestSecretAndTheBrake: neither a denial nor the end of a transfer may keep a policy
+// from being compiled because of where a key lies.
+func TestSecretAndTheBrake(t *testing.T) {
+	secret := func(regions string) func(fstest.MapFS) {
+		return func(fsys fstest.MapFS) {
+			f := fsys["deployment.yaml"]
+			f.Data = []byte(strings.Replace(string(f.Data), "regions: [me-riyadh]}, nameless", "regions: ["+regions+"]}, nameless", 1))
+		}
+	}
+	both := func(fsys fstest.MapFS) { // Frankfurt too serves SA, until the transfer ends
+		f := fsys["jurisdictions/sa.yaml"]
+		f.Data = []byte(strings.NewReplacer("serve: [me-riyadh]", "serve: [me-riyadh, eu-frankfurt]", "for: [directory]", "for: [directory, serve]", "reviewBy: 2027-11-24", "reviewBy: 2027-11-24, until: 2027-11-24").Replace(string(f.Data)))
+	}
+	for name, c := range map[string]struct {
+		change []func(fstest.MapFS)
+		at     time.Time
+		fails  bool
+	}{
+		"where it is served":     {nil, time.Time{}, false},
+		"elsewhere":              {[]func(fstest.MapFS){secret("me-riyadh, eu-frankfurt")}, time.Time{}, true},
+		"in both":                {[]func(fstest.MapFS){secret("me-riyadh, eu-frankfurt"), both}, time.Time{}, false},
+		"in both, one lapsed":    {[]func(fstest.MapFS){secret("me-riyadh, eu-frankfurt"), both}, time.Date(2028, 1, 1, 0, 0, 0, 0, time.UTC), false},
+		"the home is denied":     {[]func(fstest.MapFS){denied}, time.Time{}, false},
+		"the home is forbidden":  {[]func(fstest.MapFS){forbidden}, time.Time{}, false},
+		"elsewhere, and denied":  {[]func(fstest.MapFS){secret("eu-frankfurt"), denied}, time.Time{}, true},
+		"elsewhere, for nothing": {[]func(fstest.MapFS){secret("eu-frankfurt"), forbidden}, time.Time{}, false},
+	} {
+		fsys := contacts(t)
+		for _, change := range c.change {
+			change(fsys)
+		}
+		if c.at.IsZero() {
+			c.at = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+		}
+		set, problems := policy.Parse(fsys, nil)
+		if policy.HasErrors(problems) {
+			t.Fatalf("%s: %v", name, problems)
+		}
+		r, problems := compile.Compile(set, c.at)
+		said := slices.ContainsFunc(problems, func(p policy.Problem) bool { return p.Code == compile.CodeSecretAbroad })
+		if (r == nil) != c.fails || said != c.fails {
+			t.Errorf("%s: compiled is %v: %v", name, r != nil, problems)
+		}
+	}
+}
+
+func denied(fsys fstest.MapFS) {
+	fsys["denials.yaml"] = &fstest.MapFile{Data: []byte("apiVersion: domicile.dev/v1\nkind: Denials\nspec: {denials: [{home: \"SA\", reason: INC-31, by: max, at: 2026-11-24T12:00:00Z}]}\n")}
+}
+
+func forbidden(fsys fstest.MapFS) {
+	f := fsys["jurisdictions/sa.yaml"]
+	f.Data = []byte(strings.Replace(string(f.Data), "serve: [me-riyadh]", "serve: []", 1))
+}
+
 // TestEpochsOnlyWhereSaid: a policy without them has the table that it had.
 func TestEpochsOnlyWhereSaid(t *testing.T) {
 	digest := func(change func(string) string) string {
