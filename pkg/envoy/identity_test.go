@@ -271,3 +271,36 @@ func TestT35_TheAgentsWordDecides(t *testing.T) {
 		c.want.check(t, name, r.ask(t, "eu", "/v1/messages", mine...))
 	}
 }
+
+// A peer takes the pins of the region that sent the request, and looks at them itself.
+func TestT07_PeersJudgePinsThemselves(t *testing.T) {
+	r := newReal(t, nil)
+	secret, other := "Bearer syt_YW1hbA_abcdefghijklmnopqrst_1a2b3c", "Bearer syt_Ym9i_abcdefghijklmnopqrstuvwxyz_9z8y7x"
+	mine := "Bearer " + r.token(silent, nil)
+	auth := func(v string) string { return "Authorization: " + v }
+	pin := func(v string) string { return "domicile-pin: " + v }
+	asked := denied(residency.NoHome).by("sa")
+	for _, c := range []struct {
+		name, from string
+		lines      []string
+		want       wantOutcome
+	}{
+		{"of the region that sent it", "eu", []string{auth(secret), pin(r.pin("eu", "SA", opaque, secret, nil))}, served("sa")},
+		{"the same beside a token without a home", "eu", []string{auth(mine), pin(r.pin("eu", "SA", silent, mine, nil))}, served("sa")},
+		{"the same from another region", "tr", []string{auth(secret), pin(r.pin("tr", "SA", opaque, secret, nil))}, served("sa")},
+		{"of another region than the one that sent it", "tr", []string{auth(secret), pin(r.pin("eu", "SA", opaque, secret, nil))}, asked},
+		{"of the peer's own region", "eu", []string{auth(secret), pin(r.pin("sa", "SA", opaque, secret, nil))}, asked},
+		{"of another token", "eu", []string{auth(other), pin(r.pin("eu", "SA", opaque, secret, nil))}, asked},
+		{"to a home that is not served here", "eu", []string{auth(secret), pin(r.pin("eu", "DE", opaque, secret, nil))}, denied(residency.Forbidden)},
+		{"headers that only we set", "eu", []string{auth(secret), "x-domicile-pin-home: SA", "x-domicile-home: SA", "x-domicile-issuer: " + opaque}, asked},
+		{"an entry of its own making", "tr", []string{auth(secret), "x-domicile-entry: spiffe://td/eu/gateway/x", pin(r.pin("eu", "SA", opaque, secret, nil))}, asked},
+		{"a stale one in the cookie", "eu", []string{auth(secret), pin(r.pin("eu", "SA", opaque, secret, nil)), "Cookie: domicile-pin=" + r.pin("eu", "DE", opaque, other, nil)}, asked},
+		{"an expired token", "eu", []string{auth("Bearer " + r.token(silent, map[string]any{"exp": 1})), pin(r.pin("eu", "SA", silent, mine, nil))}, denied(residency.BadToken)},
+	} {
+		c.want.check(t, c.name, r.askAsPeer(t, c.from, "/v1/messages", c.lines...))
+	}
+	r.answer = resolver(r, "SA")
+	served("sa").by("sa").check(t, "its own agent's word", r.askAsPeer(t, "eu", "/v1/messages?v=e30"))
+	r.answer = resolver(r, "DE")
+	denied(residency.Forbidden).by("sa").check(t, "its own agent's word, of a home that is not served here", r.askAsPeer(t, "eu", "/v1/messages?v=e30"))
+}

@@ -9,6 +9,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -55,6 +56,8 @@ type real struct {
 	issuer *key            // of all issuers that sign
 	pins   map[string]*key // by region
 	secret []byte          // of https://secret
+	// authority makes the certificates of Envoys.
+	authority *identity.Authority
 
 	place func(*real) // changes the topology before anything starts; nil: nothing
 
@@ -190,12 +193,12 @@ func newReal(t testing.TB, change func(*real)) *real {
 		r.place(r)
 	}
 	r.table = table(t, realSpec())
-	authority, err := identity.NewAuthority(r.top.TrustDomain)
-	if err != nil {
+	var err error
+	if r.authority, err = identity.NewAuthority(r.top.TrustDomain); err != nil {
 		t.Fatal(err)
 	}
 	for _, region := range []string{"eu", "sa"} {
-		r.start(t, bin, dir, authority, region)
+		r.start(t, bin, dir, region)
 	}
 	return r
 }
@@ -289,11 +292,11 @@ func refused(why residency.Reason) *authv3.CheckResponse {
 	}}}
 }
 
-func (r *real) start(t testing.TB, bin, dir string, authority *identity.Authority, region string) {
+func (r *real) start(t testing.TB, bin, dir string, region string) {
 	t.Helper()
 	res := translate(t, envoy.Input{Table: r.table, Topology: r.top, Node: envoy.Node{Region: region, Role: envoy.Gateway}})
 	id := identity.ID{Region: region, Role: "gateway", Name: "real"}
-	pem, err := authority.Issue(id, identity.Options{})
+	pem, err := r.authority.Issue(id, identity.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,15 +372,41 @@ func (o outcome) String() string {
 // ask sends a request to the gateway of a region: its line, then header lines.
 func (r *real) ask(t testing.TB, region, path string, lines ...string) outcome {
 	t.Helper()
-	r.mu.Lock()
-	r.seen, r.asked = map[string][]*http.Request{}, map[string][]*authv3.CheckRequest{}
-	r.mu.Unlock()
 	at, _ := r.top.Region(region)
 	c, err := net.DialTimeout("tcp", at.Listen.Plain, 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r.send(t, c, path, lines...)
+}
+
+// askAsPeer sends a request to the peer listener of sa, as a gateway of region from.
+func (r *real) askAsPeer(t testing.TB, from, path string, lines ...string) outcome {
+	t.Helper()
+	at, _ := r.top.Region("sa")
+	pem, err := r.authority.Issue(identity.ID{Region: from, Role: "gateway", Name: "x"}, identity.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(pem.Cert, pem.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := tls.Dial("tcp", at.Listen.Peer, &tls.Config{
+		Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}, InsecureSkipVerify: true, // the peer's judgement is what counts
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.send(t, c, path, lines...)
+}
+
+func (r *real) send(t testing.TB, c net.Conn, path string, lines ...string) outcome {
+	t.Helper()
 	defer func() { _ = c.Close() }()
+	r.mu.Lock()
+	r.seen, r.asked = map[string][]*http.Request{}, map[string][]*authv3.CheckRequest{}
+	r.mu.Unlock()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: 127.0.0.1\r\n"+strings.Join(append(lines, "\r\n"), "\r\n")); err != nil {
 		t.Fatal(err)

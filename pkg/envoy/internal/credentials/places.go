@@ -94,17 +94,6 @@ func (p *Places) Stripped() []string {
 	return out
 }
 
-// StrippedQuery are the query parameters with tokens that no backend wants.
-func (p *Places) StrippedQuery() []string {
-	var out []string
-	for _, x := range p.list {
-		if x.query != "" && !x.forward {
-			out = append(out, x.query)
-		}
-	}
-	return out
-}
-
 // usual is true where tokens stand in the Authorization header only, and no pins.
 func (p *Places) usual() bool {
 	return p.pins == nil && (len(p.list) == 0 || len(p.list) == 1 && p.list[0].header == authorization)
