@@ -64,6 +64,21 @@ func place() *topology.Topology {
 	return t
 }
 
+// pinnedPlace is place with pins, and with issuers whose tokens name no home.
+func pinnedPlace() *topology.Topology {
+	pinned := place()
+	pinned.Pins = &topology.Pins{TTL: 10 * time.Minute, Cookie: topology.PinCookie, Header: topology.PinHeader}
+	pinned.Issuers = append(pinned.Issuers,
+		topology.Issuer{Issuer: "https://opaque", Whoami: &topology.Whoami{Service: "message", Path: "/whoami", Member: "user_id"}},
+		topology.Issuer{Issuer: "https://silent", Audiences: []string{"im"}, JWKS: jwks, Sources: []topology.TokenSource{
+			{Header: "authorization", Prefix: "Bearer "}, {Cookie: "session"}, {Query: "token"}, {Subprotocol: "bearer."}, {Query: "v", JSON: "token"},
+		}})
+	for i := range pinned.Regions {
+		pinned.Regions[i].PinKeys = jwks
+	}
+	return pinned
+}
+
 func table(t testing.TB, s residency.Spec) *residency.Table {
 	t.Helper()
 	out, err := residency.New(s)
@@ -95,16 +110,6 @@ func TestRolesOfEnvoys(t *testing.T) {
 }
 
 func TestGolden(t *testing.T) {
-	pinned := place()
-	pinned.Pins = &topology.Pins{TTL: 10 * time.Minute, Cookie: topology.PinCookie, Header: topology.PinHeader}
-	pinned.Issuers = append(pinned.Issuers,
-		topology.Issuer{Issuer: "https://opaque", Whoami: &topology.Whoami{Service: "message", Path: "/whoami", Member: "user_id"}},
-		topology.Issuer{Issuer: "https://silent", Audiences: []string{"im"}, JWKS: jwks, Sources: []topology.TokenSource{
-			{Header: "authorization", Prefix: "Bearer "}, {Cookie: "session"}, {Query: "token"}, {Subprotocol: "bearer."}, {Query: "v", JSON: "token"},
-		}})
-	for i := range pinned.Regions {
-		pinned.Regions[i].PinKeys = jwks
-	}
 	for _, n := range []struct {
 		envoy.Node
 		place *topology.Topology
@@ -112,7 +117,7 @@ func TestGolden(t *testing.T) {
 	}{
 		{envoy.Node{Region: "eu", Role: envoy.Gateway}, place(), "eu-gateway"},
 		{envoy.Node{Region: "sa", Role: envoy.Sidecar}, place(), "sa-sidecar"},
-		{envoy.Node{Region: "eu", Role: envoy.Gateway}, pinned, "eu-gateway-pins"},
+		{envoy.Node{Region: "eu", Role: envoy.Gateway}, pinnedPlace(), "eu-gateway-pins"},
 	} {
 		t.Run(n.file, func(t *testing.T) {
 			res := translate(t, envoy.Input{Table: table(t, spec()), Topology: n.place, Node: n.Node})
@@ -172,19 +177,37 @@ func TestPolicyNeverTouchesASocketListener(t *testing.T) {
 		"another region and peer":  func(_ *residency.Spec, p *topology.Topology) { p.Regions[2].Peer = "elsewhere:1" },
 		"another gateway's host":   func(_ *residency.Spec, p *topology.Topology) { p.Regions[1].Host = "other.example" },
 		"a session bound in place": func(s *residency.Spec, _ *topology.Topology) { s.Rules[0].MaxAge = 1e9 },
+		"another epoch":            func(s *residency.Spec, _ *topology.Topology) { s.Epochs = map[string]uint64{"SA": 1} },
+		"another pin key": func(_ *residency.Spec, p *topology.Topology) {
+			p.Regions[0].PinKeys = strings.Replace(jwks, `"k"`, `"l"`, 1)
+		},
+		"other pins' lifetime": func(_ *residency.Spec, p *topology.Topology) {
+			if p.Pins != nil {
+				p.Pins.TTL = time.Minute
+			}
+		},
+		"tokens in another place": func(_ *residency.Spec, p *topology.Topology) {
+			p.Issuers[0].Sources = []topology.TokenSource{{Header: "x-session"}, {Cookie: "im"}}
+		},
+		"another longest life": func(_ *residency.Spec, p *topology.Topology) { p.Issuers[0].MaxLifetime = time.Hour },
+		"a shared secret": func(_ *residency.Spec, p *topology.Topology) {
+			p.Issuers[0].Secret = &topology.Secret{File: "/k", Regions: []string{"eu"}}
+		},
 		"a home under observation": func(s *residency.Spec, p *topology.Topology) {
 			s.Observed, p.Today = []string{"QA"}, map[string][]string{"message": {"10.9.0.1:80"}}
 		},
 	}
 	for name, change := range changes {
-		s, p := spec(), place()
-		change(&s, p)
-		for _, n := range envoy.Nodes(place()) {
-			before := versions(t, translate(t, envoy.Input{Table: table(t, spec()), Topology: place(), Node: n}), envoy.ListenerType)
-			after := versions(t, translate(t, envoy.Input{Table: table(t, s), Topology: p, Node: n}), envoy.ListenerType)
-			for _, l := range []string{"gateway", "gateway_tls", "sidecar", "peer", "egress"} {
-				if before[l] != after[l] {
-					t.Errorf("%s: listener %s of %s changed", name, l, n)
+		for _, base := range []func() *topology.Topology{place, pinnedPlace} {
+			s, p := spec(), base()
+			change(&s, p)
+			for _, n := range envoy.Nodes(base()) {
+				before := versions(t, translate(t, envoy.Input{Table: table(t, spec()), Topology: base(), Node: n}), envoy.ListenerType)
+				after := versions(t, translate(t, envoy.Input{Table: table(t, s), Topology: p, Node: n}), envoy.ListenerType)
+				for _, l := range []string{"gateway", "gateway_tls", "sidecar", "peer", "egress"} {
+					if before[l] != after[l] {
+						t.Errorf("%s: listener %s of %s changed (pins: %v)", name, l, n, p.Pins != nil)
+					}
 				}
 			}
 		}
@@ -324,8 +347,13 @@ func TestTranslateRefusesWhatIsNotThere(t *testing.T) {
 
 func TestEverythingValidates(t *testing.T) {
 	type validator interface{ ValidateAll() error }
-	for _, n := range envoy.Nodes(place()) {
+	var seen []envoy.Node // first without pins, then with
+	for _, n := range append(envoy.Nodes(place()), envoy.Nodes(place())...) {
 		s, p := watched()
+		if pins := pinnedPlace(); len(seen) >= len(envoy.Nodes(place())) {
+			p.Pins, p.Issuers, p.Regions = pins.Pins, pins.Issuers, pins.Regions
+		}
+		seen = append(seen, n)
 		res := translate(t, envoy.Input{Table: table(t, s), Topology: p, Node: n})
 		var all []proto.Message
 		for _, x := range res.Listeners {

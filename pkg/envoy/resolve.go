@@ -46,15 +46,19 @@ func (v view) unlessPinnedElsewhere(home string, then *xdsmatcherv3.Matcher_OnMa
 // pinnedHomes are the homes of requests whose pin was issued for the token beside it.
 // A pin of an earlier epoch is none, and so is one beside a token that names a home
 // of its own, be it an unknown one.
-func (v view) pinnedHomes(homes map[string]*xdsmatcherv3.Matcher_OnMatch) match.Branch {
+func (v view) pinnedHomes(homes map[string]*xdsmatcherv3.Matcher_OnMatch) []match.Branch {
 	ask := v.toResolve(nil)
 	byEpoch := map[string]*xdsmatcherv3.Matcher_OnMatch{}
 	for home, then := range homes {
 		epoch := strconv.FormatUint(v.Table.Epoch(home), 10)
 		byEpoch[home] = match.Nested(v.Exact(tokens.PinEpochHeader, map[string]*xdsmatcherv3.Matcher_OnMatch{epoch: then}, ask))
 	}
-	honoured := match.And(v.Header(tokens.PinHomeHeader, ".+"), match.Not(v.Header(tokens.HomeHeader, ".+")), v.State(tokens.PinState, "true"))
-	return match.When(honoured, match.Nested(v.Exact(tokens.PinHomeHeader, byEpoch, ask)))
+	pinned := match.And(v.Header(tokens.PinHomeHeader, ".+"), match.Not(v.Header(tokens.HomeHeader, ".+")))
+	return []match.Branch{
+		match.When(match.And(pinned, v.State(tokens.PinState, "true")), match.Nested(v.Exact(tokens.PinHomeHeader, byEpoch, ask))),
+		// On the walk before the filter has compared, any route will do.
+		match.When(match.And(pinned, match.Not(v.HasState(tokens.PinState))), v.TakeRoute(v.deny(match.AnyPath(), residency.NotDecidable, "", ""))),
+	}
 }
 
 // asked are the requests with a credential that only an agent can read. A pin may

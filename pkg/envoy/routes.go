@@ -128,7 +128,7 @@ func (v view) decisions(anyHost bool) *xdsmatcherv3.Matcher {
 		}
 	}
 	if v.Topology.FirstContacts() {
-		open = slices.Concat([]match.Branch{v.pinnedHomes(pinned)}, open, v.asked())
+		open = slices.Concat(v.pinnedHomes(pinned), open, v.asked())
 	}
 	return v.Exact(tokens.HomeHeader, homes, match.Nested(match.First(open, match.Nested(v.homeless()))))
 }

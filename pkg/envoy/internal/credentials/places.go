@@ -3,6 +3,7 @@
 package credentials
 
 import (
+	"cmp"
 	"maps"
 	"regexp"
 	"slices"
@@ -65,6 +66,9 @@ func Of(tree match.Tree, top *topology.Topology) *Places {
 		slices.Sort(p.prefixes)
 		out.list = append(out.list, *p)
 	}
+	// Headers first: whether one is there costs as much as it is long, so it is asked
+	// last of all (see Second).
+	slices.SortStableFunc(out.list, func(a, b place) int { return cmp.Compare(b.header, a.header) })
 	return out
 }
 
@@ -116,22 +120,22 @@ func (p *Places) Second(peer bool) *match.Predicate {
 	}
 	for i := range present {
 		if rest := present[i+1:]; len(rest) > 0 {
-			any = append(any, match.And(present[i], match.Or(rest...)))
+			any = append(any, match.And(match.Or(rest...), present[i]))
 		}
 	}
 	if len(present) > 0 {
 		any = append(any, match.And(elsewhere, match.Or(present...)))
 	}
 	if p.pins != nil && !peer {
-		header, cookie := place{header: p.pins.Header}, place{cookie: p.pins.Cookie}
-		any = append(any, p.repeated(header), p.repeated(cookie), match.And(p.present(header), p.present(cookie)))
+		any = append(any, p.repeated(place{header: p.pins.Header}), p.repeated(place{cookie: p.pins.Cookie}),
+			match.And(p.pinHeader(), p.present(place{cookie: p.pins.Cookie})))
 	}
 	return match.Or(any...)
 }
 
-// Pin is true for a request with something that stands where a pin does.
+// Pin is true for a request with something that may be a pin.
 func (p *Places) Pin() *match.Predicate {
-	return match.Or(p.present(place{header: p.pins.Header}), p.present(place{cookie: p.pins.Cookie}))
+	return match.Or(p.pinHeader(), p.Contains("cookie", p.pins.Cookie+"="))
 }
 
 // Any is true for a request with something where a token may stand.
@@ -144,6 +148,9 @@ func (p *Places) Any() *match.Predicate {
 	}
 	return match.Or(any...)
 }
+
+// pinHeader: what has no dot is no signed token.
+func (p *Places) pinHeader() *match.Predicate { return p.Contains(p.pins.Header, ".") }
 
 // Asked are the requests with a credential that only an agent can read: in a header,
 // where a pin can be told to belong to it, and elsewhere. Either is nil where there is
@@ -159,7 +166,7 @@ func (p *Places) Asked() (header, elsewhere *match.Predicate) {
 			is = p.Header(x.header, alternatives(x.prefixes)+".+")
 		}
 		if x.envoy {
-			is = match.And(is, match.Not(p.signed(x)))
+			is = match.And(match.Not(p.signed(x)), is)
 		}
 		if x.header != "" {
 			in = append(in, is)

@@ -118,14 +118,7 @@ func (t Tree) Contains(name, part string) *Predicate {
 
 // Header is true when the whole value of a header matches a regular expression;
 // a header that is absent never matches.
-func (t Tree) Header(name, regex string) *Predicate {
-	return t.value(name, &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_SafeRegex{
-		SafeRegex: &xdsmatcherv3.RegexMatcher{
-			EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}},
-			Regex:      regex,
-		},
-	}})
-}
+func (t Tree) Header(name, regex string) *Predicate { return t.value(name, whole(regex)) }
 
 func (t Tree) value(name string, m *xdsmatcherv3.StringMatcher) *Predicate {
 	return single(t.headerInput(name), m)
@@ -142,8 +135,23 @@ func single(input *xdscorev3.TypedExtensionConfig, m *xdsmatcherv3.StringMatcher
 
 // State is true when a filter has left this value in the filter state.
 func (t Tree) State(key, value string) *Predicate {
-	return single(&xdscorev3.TypedExtensionConfig{Name: key, TypedConfig: t.Pack(&networkinputsv3.FilterStateInput{Key: key})},
-		&xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Exact{Exact: value}})
+	return single(t.stateInput(key), &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_Exact{Exact: value}})
+}
+
+// HasState is true when a filter has left something there.
+func (t Tree) HasState(key string) *Predicate { return single(t.stateInput(key), whole(".+")) }
+
+func (t Tree) stateInput(key string) *xdscorev3.TypedExtensionConfig {
+	return &xdscorev3.TypedExtensionConfig{Name: key, TypedConfig: t.Pack(&networkinputsv3.FilterStateInput{Key: key})}
+}
+
+func whole(regex string) *xdsmatcherv3.StringMatcher {
+	return &xdsmatcherv3.StringMatcher{MatchPattern: &xdsmatcherv3.StringMatcher_SafeRegex{
+		SafeRegex: &xdsmatcherv3.RegexMatcher{
+			EngineType: &xdsmatcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &xdsmatcherv3.RegexMatcher_GoogleRE2{}},
+			Regex:      regex,
+		},
+	}}
 }
 
 func (t Tree) headerInput(name string) *xdscorev3.TypedExtensionConfig {
