@@ -7,6 +7,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/atomicfile"
 	"github.com/domicile-dev/domicile/pkg/envoy"
 	"github.com/domicile-dev/domicile/pkg/identity"
+	"github.com/domicile-dev/domicile/pkg/pin"
 )
 
 // controlID is the control plane's node id.
@@ -18,6 +19,39 @@ func gatewayID(region string) identity.ID {
 
 func sidecarID(region string) identity.ID {
 	return identity.ID{Region: region, Role: identity.RoleSidecar, Name: "demo"}
+}
+
+func agentID(region string) identity.ID {
+	return identity.ID{Region: region, Role: identity.RoleAgent, Name: "demo"}
+}
+
+// agentName names an agent's log and files.
+func agentName(id identity.ID) string { return fileName(id.Region) + "-agent" }
+
+// pinKeySuffix ends the name of the file with the private keys of a region's pins.
+const pinKeySuffix = "-pin.jwk"
+
+// pinKeys makes the key with which each region's agent signs pins.
+func (d *demo) pinKeys() error {
+	for i, r := range d.regions {
+		private, err := pin.NewKey(r.name, "ES256")
+		if err != nil {
+			return err
+		}
+		keys, err := pin.ParseKeys(private)
+		if err != nil {
+			return err
+		}
+		public, err := keys.Public()
+		if err != nil {
+			return err
+		}
+		d.regions[i].pinKeys = string(public)
+		if err := atomicfile.Write(d.place.path(dirAgents, fileName(r.name)+pinKeySuffix), private, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // certify makes the authority, a credential for each node, and each Envoy's
@@ -39,6 +73,13 @@ func (d *demo) certify() error {
 		return err
 	}
 	for _, r := range d.regions {
+		agent, err := a.Issue(agentID(r.name), local)
+		if err != nil {
+			return err
+		}
+		if err := agent.Save(d.place.path(dirCerts, agentName(agentID(r.name)))); err != nil {
+			return err
+		}
 		public := local
 		public.DNS = append(d.decrypts(r), local.DNS...)
 		if err := d.certifyEnvoy(a, gatewayID(r.name), r, r.admin, public); err != nil {

@@ -25,7 +25,9 @@ const keyID = "demo"
 type issuer struct {
 	Issuer    string   `json:"issuer"`
 	Audience  string   `json:"audience,omitempty"`
-	HomeClaim string   `json:"homeClaim"`
+	HomeClaim string   `json:"homeClaim,omitempty"` // empty: the directory says it
+	UserClaim string   `json:"userClaim"`
+	Nameless  bool     `json:"nameless,omitempty"`
 	Homes     []string `json:"homes"`
 }
 
@@ -98,12 +100,15 @@ func (m *mint) token(user, home string, claims map[string]any, now time.Time, tt
 		by = m.issuers[i]
 	}
 	all := map[string]any{
-		jwt.IssuerKey: by.Issuer, jwt.SubjectKey: user, jwt.IssuedAtKey: now.Unix(), jwt.ExpirationKey: now.Add(ttl).Unix(),
+		by.UserClaim: user, jwt.IssuedAtKey: now.Unix(), jwt.ExpirationKey: now.Add(ttl).Unix(),
 	}
 	if by.Audience != "" {
 		all[jwt.AudienceKey] = by.Audience
 	}
-	if home != "" {
+	if !by.Nameless {
+		all[jwt.IssuerKey] = by.Issuer
+	}
+	if home != "" && by.HomeClaim != "" {
 		all[by.HomeClaim] = home
 	}
 	maps.Copy(all, claims)

@@ -26,12 +26,13 @@ const (
 	dirLogs       = "logs"
 	dirEtcd       = "etcd"
 	dirEnvoy      = "envoy"
+	dirAgents     = "agents" // what agents keep, and the keys of their pins
 )
 
 func ownNames() []string {
 	return []string{
 		fileReady, fileIssuerKey, fileIssuers, fileOverlay, fileUsers, fileUsersLock, fileUsersKey,
-		dirAuthority, dirCerts, dirLogs, dirEtcd, dirEnvoy,
+		dirAuthority, dirCerts, dirLogs, dirEtcd, dirEnvoy, dirAgents,
 	}
 }
 
@@ -80,7 +81,7 @@ func openPlace(dir string) (_ *place, err error) {
 	if _, err := p.lock.WriteAt(body, 0); err != nil {
 		return nil, fmt.Errorf("mark directory: %w", err)
 	}
-	for _, d := range []string{dirCerts, dirLogs, dirEtcd, dirEnvoy} {
+	for _, d := range []string{dirCerts, dirLogs, dirEtcd, dirEnvoy, dirAgents} {
 		if err := os.Mkdir(p.path(d), 0o700); err != nil {
 			return nil, fmt.Errorf("make directory: %w", err)
 		}

@@ -19,6 +19,7 @@ type plan struct {
 	etcdClient  string // host:port, as all addresses here
 	etcdPeer    string
 	admin, xds  string
+	api         string // of the control plane, by mTLS
 	regions     []regionPlan
 	today       map[string]string // service → host:port of the backends before Domicile
 	issuers     []issuer
@@ -32,7 +33,9 @@ type regionPlan struct {
 	admin    string // of the gateway Envoy
 	sideMin  string // of the sidecar Envoy
 	agent    string
+	moves    string // of the agent, by mTLS
 	socket   string
+	pinKeys  string            // public
 	backends map[string]string // service → host:port, of what the demo runs
 	// elsewhere are the services whose backends others run: service → host:port list.
 	elsewhere map[string][]string
@@ -49,14 +52,14 @@ func makePlan(d *policy.Deployment, others elsewhere.Backends, sockets string, t
 	}
 	p := &plan{
 		trustDomain: cmp.Or(d.TrustDomain, topology.TrustDomain),
-		etcdClient:  port(), etcdPeer: port(), admin: port(), xds: port(),
+		etcdClient:  port(), etcdPeer: port(), admin: port(), xds: port(), api: port(),
 		today: map[string]string{},
 	}
 	for i, r := range d.Regions {
 		rp := regionPlan{
 			name: r.Name, host: r.Host, passed: r.TLS != "",
 			listen: topology.Listen{Plain: port(), TLS: port(), Peer: port(), Egress: port(), Sidecar: port()},
-			admin:  port(), sideMin: port(), agent: port(),
+			admin:  port(), sideMin: port(), agent: port(), moves: port(),
 			// Numbered, because a region's name may be too long for a socket's path.
 			socket:    filepath.Join(sockets, fmt.Sprintf("a%d.sock", i)),
 			backends:  map[string]string{},
@@ -81,7 +84,7 @@ func makePlan(d *policy.Deployment, others elsewhere.Backends, sockets string, t
 		p.today[service] = port()
 	}
 	for _, i := range d.Issuers {
-		out := issuer{Issuer: i.Issuer, HomeClaim: i.HomeClaim}
+		out := issuer{Issuer: i.Issuer, HomeClaim: i.HomeClaim, UserClaim: cmp.Or(i.UserClaim, "sub"), Nameless: i.Nameless}
 		if len(i.Audiences) > 0 {
 			out.Audience = i.Audiences[0]
 		}
@@ -107,7 +110,7 @@ func (p *plan) overlay(jwks []byte) *topology.Overlay {
 	}
 	for _, r := range p.regions {
 		ro := topology.RegionOverlay{
-			Aliases: []string{"127.0.0.1", "localhost"}, Peer: r.listen.Peer, Agent: r.socket, Listen: &r.listen,
+			Aliases: []string{"127.0.0.1", "localhost"}, Peer: r.listen.Peer, Agent: r.socket, Listen: &r.listen, PinKeys: r.pinKeys,
 			Backends: maps.Clone(r.elsewhere),
 		}
 		if r.passed {
@@ -124,13 +127,13 @@ func (p *plan) overlay(jwks []byte) *topology.Overlay {
 // ready is the ready file without process ids.
 func (p *plan) ready(caFile string) *Ready {
 	out := &Ready{
-		Control: ReadyControl{Admin: "http://" + p.admin, XDS: p.xds},
+		Control: ReadyControl{Admin: "http://" + p.admin, XDS: p.xds, API: p.api},
 		Etcd:    []string{"http://" + p.etcdClient}, Regions: map[string]ReadyRegion{}, CAFile: caFile,
 	}
 	for _, r := range p.regions {
 		rr := ReadyRegion{
 			Gateway: "http://" + r.listen.Plain, GatewayTLS: r.listen.TLS, Sidecar: "http://" + r.listen.Sidecar,
-			EnvoyAdmin: "http://" + r.admin, Agent: "http://" + r.agent, Backends: map[string]ReadyBackend{},
+			EnvoyAdmin: "http://" + r.admin, Agent: "http://" + r.agent, AgentPeer: r.moves, Backends: map[string]ReadyBackend{},
 			Streams: r.listen.Streams,
 		}
 		for service, addr := range r.backends {

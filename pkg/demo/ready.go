@@ -31,6 +31,7 @@ type Ready struct {
 type ReadyControl struct {
 	Admin string `json:"admin"` // URL
 	XDS   string `json:"xds"`   // host:port, mTLS
+	API   string `json:"api"`   // host:port, mTLS
 }
 
 // ReadyRegion is one region.
@@ -40,6 +41,7 @@ type ReadyRegion struct {
 	Sidecar    string                  `json:"sidecar"`    // URL
 	EnvoyAdmin string                  `json:"envoyAdmin"` // URL, of the gateway
 	Agent      string                  `json:"agent"`      // URL
+	AgentPeer  string                  `json:"agentPeer"`  // host:port, mTLS: where users are moved
 	Backends   map[string]ReadyBackend `json:"backends"`   // by service
 	// Streams are where the gateway takes services over TCP: host:port by the stream's
 	// name; absent where the deployment has none.

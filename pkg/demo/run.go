@@ -148,6 +148,9 @@ func (d *demo) prepare() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := d.pinKeys(); err != nil {
+		return err
+	}
 	overlay, err := json.MarshalIndent(d.overlay(public), "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode overlay: %w", err)

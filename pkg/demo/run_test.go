@@ -442,8 +442,8 @@ func TestReadyFileHasExactlyTheContractsFields(t *testing.T) {
 	slices.Sort(keys)
 	const region = "/regions/eu-frankfurt/"
 	want := []string{
-		"/caFile", "/console", "/control/admin", "/control/xds", "/etcd", "/pids/control", "/pids/etcd",
-		region + "agent", region + "backends/message/address", region + "backends/message/pid", region + "envoyAdmin",
+		"/caFile", "/console", "/control/admin", "/control/api", "/control/xds", "/etcd", "/pids/control", "/pids/etcd",
+		region + "agent", region + "agentPeer", region + "backends/message/address", region + "backends/message/pid", region + "envoyAdmin",
 		region + "gateway", region + "gatewayTLS", region + "pids/agent", region + "pids/envoy", region + "sidecar",
 	}
 	if !slices.Equal(keys, want) {

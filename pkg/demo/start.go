@@ -75,7 +75,7 @@ func (d *demo) startAll(ready *Ready) error {
 	certs := func(name string) string { return d.place.path(dirCerts, "control", name) }
 	control, err := d.sup.Start("control", d.control, "--etcd", "http://"+d.etcdClient, "--xds", d.xds, "--admin", d.admin,
 		"--cert", certs(identity.CertFile), "--key", certs(identity.KeyFile), "--ca", certs(identity.CAFile),
-		"--trust-domain", d.trustDomain, "--overlay", d.place.path(fileOverlay), "--state", certs("newest-policy.json"))
+		"--trust-domain", d.trustDomain, "--api", d.api, "--overlay", d.place.path(fileOverlay), "--state", certs("newest-policy.json"))
 	if err != nil {
 		return err
 	}
@@ -108,9 +108,7 @@ func (d *demo) startRegion(r regionPlan, ready *ReadyRegion) error {
 	if _, err := d.startEnvoy(sidecarID(r.name)); err != nil {
 		return err
 	}
-	agent, err := d.sup.Start(name+"-agent", d.agent,
-		"--id", identity.ID{Region: r.name, Role: identity.RoleAgent, Name: "demo"}.String(),
-		"--socket", r.socket, "--listen", r.agent, "--directory", d.place.path(fileUsers))
+	agent, err := d.startAgent(r)
 	if err != nil {
 		return err
 	}
@@ -124,6 +122,16 @@ func (d *demo) startRegion(r regionPlan, ready *ReadyRegion) error {
 		ready.Backends[service] = ReadyBackend{Address: addr, PID: backend.PID}
 	}
 	return nil
+}
+
+func (d *demo) startAgent(r regionPlan) (*supervise.Child, error) {
+	id := agentID(r.name)
+	certs := func(name string) string { return d.place.path(dirCerts, agentName(id), name) }
+	keeps := func(what string) string { return d.place.path(dirAgents, fileName(r.name)+what) }
+	return d.sup.Start(agentName(id), d.agent, "--id", id.String(), "--socket", r.socket, "--listen", r.agent, "--peer", r.moves,
+		"--control", "https://"+d.api, "--cert", certs(identity.CertFile), "--key", certs(identity.KeyFile), "--ca", certs(identity.CAFile),
+		"--trust-domain", d.trustDomain, "--state", keeps("-policy.json"), "--fence", keeps("-fence.json"), "--pin-key", keeps(pinKeySuffix),
+		"--directory", d.place.path(fileUsers), "--directory-key", d.place.path(fileUsersKey))
 }
 
 // startEnvoy starts one Envoy. The short, immediate drain is what closes the
