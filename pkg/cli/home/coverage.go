@@ -26,7 +26,7 @@ import (
 func Command(s *session.Session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "home",
-		Short: "Look at the homes of users",
+		Short: "Look at the homes of users, and enter them",
 		Args:  cobra.ArbitraryArgs,
 		RunE: s.Run(func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -35,7 +35,7 @@ func Command(s *session.Session) *cobra.Command {
 			return cmd.Help()
 		}),
 	}
-	cmd.AddCommand(coverageCommand(s))
+	cmd.AddCommand(coverageCommand(s), importCommand(s))
 	return cmd
 }
 
