@@ -16,6 +16,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -39,8 +41,8 @@ type lab struct {
 	ready         struct {
 		Control struct{ Admin string }
 		Regions map[string]struct {
-			Gateway, GatewayTLS string
-			Streams             map[string]string // by name, where the gateway takes them
+			Gateway, GatewayTLS, EnvoyAdmin string
+			Streams                         map[string]string // by name, where the gateway takes them
 		}
 		CAFile string
 	}
@@ -204,6 +206,46 @@ func (l *lab) synced(t testing.TB) {
 		}
 		return nil
 	})
+}
+
+// silent fails if the logs of any process of the demo, or the metrics of a gateway,
+// hold one of the words: names of users, and what they said.
+func (l *lab) silent(t testing.TB, words ...string) {
+	t.Helper()
+	said := map[string]string{}
+	logs := os.DirFS(filepath.Join(l.dir, "logs"))
+	if err := fs.WalkDir(logs, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(logs, path)
+		said["log "+path] = string(data)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if len(said) == 0 {
+		t.Fatal("the demo writes no logs")
+	}
+	for region, r := range l.ready.Regions {
+		resp, err := http.Get(r.EnvoyAdmin + "/stats/prometheus")
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		said["metrics of "+region] = string(data)
+	}
+	for where, text := range said {
+		for _, word := range words {
+			if i := strings.Index(text, word); i >= 0 {
+				t.Errorf("%s holds %q: …%s…", where, word, text[max(0, i-100):min(len(text), i+100)])
+			}
+		}
+	}
 }
 
 // eventually waits for a condition; it fails with what the condition last said.

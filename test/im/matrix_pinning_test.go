@@ -119,6 +119,7 @@ func TestMatrixStaysAtHome(t *testing.T) {
 			}
 		})
 	}
+	l.silent(t, "amal", "badr", "Amal", "syt_")
 }
 
 // A sync that the server holds for as long as clients ask for, 30 s, and a bit,

@@ -24,6 +24,7 @@ func mqttStaysAtHome[S server](t *testing.T, f fleet[S], user func(t testing.TB,
 			f.only(t, before, home)
 		})
 	}
+	l.silent(t, "amal", "badr", "a long story")
 }
 
 func TestMQTTStaysAtHomeBeforeEjabberd(t *testing.T) {

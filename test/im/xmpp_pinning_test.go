@@ -92,6 +92,7 @@ func xmppStaysAtHome[S interface {
 			})
 		})
 	}
+	l.silent(t, "amal", "badr", "Amal", "are you there")
 }
 
 func TestXMPPStaysAtHomeBeforeEjabberd(t *testing.T) { xmppStaysAtHome(t, shared(t)) }
