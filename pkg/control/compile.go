@@ -36,12 +36,13 @@ type compiled struct {
 // releaseBuilder is the buildFunc that runs package release, as the offline
 // commands do. It remembers what it made last: files of the same meaning are
 // neither proved nor encoded again.
-func releaseBuilder(overlay *topology.Overlay) buildFunc {
+func releaseBuilder(standIns func() *topology.Overlay) buildFunc {
 	var mu sync.Mutex
 	var last *release.Release
 	var made *compiled
 	var earlier shelf
 	return func(ctx context.Context, b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
+		overlay := standIns()
 		mu.Lock()
 		before, same := last, made
 		mu.Unlock()

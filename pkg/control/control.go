@@ -25,12 +25,24 @@ type Publisher interface {
 	Proxies() []xds.Proxy
 }
 
+// Keys fetches key sets that stand in no bundle; *jwks.Poller is one.
+type Keys interface {
+	// Follow says which issuers' keys are wanted from now on: those with a Remote.
+	Follow([]topology.Issuer)
+	// Keys are the sets that count, by issuer; they must not be changed.
+	Keys() map[string]string
+	// Changed gets a value when Keys has become another.
+	Changed() <-chan struct{}
+}
+
 // Config is what a Controller works with. Store and Publisher are required.
 type Config struct {
 	Store     store.Store
 	Publisher Publisher
 	// Overlay holds local stand-ins, applied after a bundle was verified.
 	Overlay *topology.Overlay
+	// Keys fetches the key sets of issuers; nil for none.
+	Keys    Keys
 	Log     *slog.Logger          // default: slog.Default()
 	Metrics prometheus.Registerer // default: a registry of its own
 	Now     func() time.Time      // default: time.Now
@@ -58,7 +70,9 @@ type Controller struct {
 	bell      bell                    // of current
 	status    board
 	clock     clock
-	changing  chan struct{} // holds one token for each change being checked
+	keys      Keys
+	overlay   atomic.Pointer[topology.Overlay] // with the keys that count; replaced when those change
+	changing  chan struct{}                    // holds one token for each change being checked
 }
 
 // buildFunc compiles and checks a bundle for an instant. A result
@@ -78,9 +92,11 @@ func New(cfg Config) (*Controller, error) {
 		return nil, err
 	}
 	c := &Controller{
-		store: cfg.Store, publisher: cfg.Publisher, log: cfg.Log, now: cfg.Now, build: releaseBuilder(cfg.Overlay),
+		store: cfg.Store, publisher: cfg.Publisher, log: cfg.Log, now: cfg.Now, keys: cfg.Keys,
 		changing: make(chan struct{}, changesAtOnce), mark: seen, trust: cfg.Trust,
 	}
+	c.overlay.Store(cfg.Overlay)
+	c.build = releaseBuilder(c.overlay.Load)
 	if c.log == nil {
 		c.log = slog.Default()
 	}
@@ -143,7 +159,7 @@ func (c *Controller) open(ctx context.Context, digest string) (*bundle.Bundle, e
 // changed. Strict is for new work, see buildFunc. A Refusal counts only where ctx
 // has not ended.
 func (c *Controller) compile(ctx context.Context, b *bundle.Bundle, at time.Time, strict bool) (*compiled, *Refusal) {
-	if p := c.recent.get(b.Digest(), at, strict); p != nil {
+	if p := c.recent.get(b.Digest(), at, strict, c.overlay.Load()); p != nil {
 		return p, nil
 	}
 	p, why := c.measure(ctx, b, at, strict)

@@ -22,6 +22,7 @@ import (
 //	a fetch ended badly        refuse, fetch again after a pause
 //	a lapse comes near         compile the bundle in force for it; onWake
 //	the clock reached a lapse  publish that; onWake
+//	an issuer's keys changed   compile the bundle in force with them; onKeys
 //	shutdown                   stop; what was published stays with the proxies
 //
 // Apply and Rollback are not in the list: they write to the store, and the loop
@@ -94,6 +95,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		l.fetches.Wait()
 	}()
 	l.events = c.store.Watch(ctx)
+	l.takeKeys()
 	for {
 		select {
 		case <-ctx.Done():
@@ -111,6 +113,8 @@ func (c *Controller) Run(ctx context.Context) error {
 			}
 		case f := <-l.fetched:
 			l.onBundle(ctx, f)
+		case <-l.keysChanged():
+			l.onKeys(ctx)
 		case <-l.wake.C:
 			l.onWake(ctx)
 		}
@@ -285,26 +289,34 @@ func (l *loop) due(t time.Time) bool { return !t.IsZero() && !l.now().Before(t) 
 
 // onLapse compiles the bundle in force for the present instant.
 func (l *loop) onLapse(ctx context.Context) {
+	was := l.good.policy.table.Digest()
+	if !l.again(ctx) {
+		return
+	}
+	l.log.Warn("a boundary passed (a transfer lapsed, or a date of a group came); the same bundle was compiled again",
+		"sequence", l.good.record.Sequence, "table", l.good.policy.table.Digest(), "was", was, "next_boundary", l.good.policy.next)
+}
+
+// again compiles the bundle in force anew, and publishes it.
+func (l *loop) again(ctx context.Context) bool {
 	at := l.instant()
 	p, why := l.compile(ctx, l.good.bundle, at, false)
 	if why != nil && ctx.Err() != nil {
-		return // shutdown
+		return false // shutdown
 	}
 	if why != nil {
 		// Nothing better is known than what is in force; say so, and try again.
 		l.lapseAt = l.now().Add(retryMost)
 		l.refuse(l.good.record, *why)
-		return
+		return false
 	}
 	l.compiledAt = at
 	l.lapsesAt(p.next)
-	was := l.good.policy.table.Digest()
 	next := *l.good
 	next.policy = p
 	l.good = &next
 	l.publish()
-	l.log.Warn("a boundary passed (a transfer lapsed, or a date of a group came); the same bundle was compiled again",
-		"sequence", l.good.record.Sequence, "table", p.table.Digest(), "was", was, "next_boundary", p.next)
+	return true
 }
 
 // instant is the time to compile for: now, but never earlier than what was
@@ -320,6 +332,7 @@ func (l *loop) instant() time.Time {
 
 func (l *loop) publish() {
 	l.publisher.Publish(l.rollouts.targets(l.good.policy))
+	l.followKeys()
 	l.current.Store(l.good)
 	l.bell.ring()
 	l.report()

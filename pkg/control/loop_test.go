@@ -175,7 +175,7 @@ func TestRecentIsNoTimeMachine(t *testing.T) {
 		{"sha256:a", at, true, false},
 		{"sha256:b", at, false, false},
 	} {
-		if got := r.get(c.bundle, c.at, c.strict) != nil; got != c.want {
+		if got := r.get(c.bundle, c.at, c.strict, nil) != nil; got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}

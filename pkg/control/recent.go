@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
 // keep is how many compiled policies are remembered.
@@ -26,14 +28,14 @@ type remembered struct {
 }
 
 // get returns the policy of a bundle if it was compiled for an instant from
-// which to at nothing lapses. One that was not checked strictly does not count
-// as such.
-func (r *recent) get(bundle string, at time.Time, strict bool) *compiled {
+// which to at nothing lapses, with the same overlay. One that was not checked strictly
+// does not count as such.
+func (r *recent) get(bundle string, at time.Time, strict bool, overlay *topology.Overlay) *compiled {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range slices.Backward(r.list) {
 		next := m.policy.next
-		if m.bundle == bundle && (m.strict || !strict) && !at.Before(m.at) && (next.IsZero() || at.Before(next)) {
+		if m.bundle == bundle && m.policy.overlay == overlay && (m.strict || !strict) && !at.Before(m.at) && (next.IsZero() || at.Before(next)) {
 			return m.policy
 		}
 	}

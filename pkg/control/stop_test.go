@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
 // endless is a build that ends only with its context, for bundles with this line.
@@ -84,7 +85,7 @@ func TestAnUncheckedPredecessorIsNotJudgedBy(t *testing.T) {
 // TestTheRealCheckEnds: the pipeline itself asks.
 func TestTheRealCheckEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	build, b, at := releaseBuilder(nil), packed(t, shipped(t)), time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	build, b, at := releaseBuilder(func() *topology.Overlay { return nil }), packed(t, shipped(t)), time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	cancel()
 	if p, why := build(ctx, b, at, true); p != nil || why == nil || len(why.Problems)+len(why.Leaks) > 0 {
 		t.Errorf("given up: %v, %+v", p, why)

@@ -1,10 +1,12 @@
 package token
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,6 +34,7 @@ type key struct {
 	kid  string
 	raw  any // *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey, []byte
 	algs []jwa.SignatureAlgorithm
+	only string // the algorithm that the set names for it; "" for none
 }
 
 // ParseKeys reads a set of public keys (RFC 7517), or a single one. A private or a
@@ -117,6 +120,7 @@ func keyOf(k jwk.Key) (key, bool, error) {
 		out.algs = []jwa.SignatureAlgorithm{jwa.HS256(), jwa.HS384(), jwa.HS512()}
 	}
 	if alg, ok := k.Algorithm(); ok {
+		out.only = alg.String()
 		out.algs = slices.DeleteFunc(out.algs, func(a jwa.SignatureAlgorithm) bool { return a.String() != alg.String() })
 	}
 	return out, len(out.algs) > 0, nil
@@ -146,6 +150,39 @@ func (k *Keys) Verify(s string) (Claims, error) {
 		}
 	}
 	return nil, ErrSignature
+}
+
+// Document returns a set of public keys in one form (RFC 7517): the public members
+// only, in an order of its own, so that the same keys give the same bytes however their
+// publisher writes them. Secrets have no document; the error then says so.
+func (k *Keys) Document() (string, error) {
+	set := struct {
+		Keys []json.RawMessage `json:"keys"`
+	}{}
+	for _, one := range k.list {
+		if _, secret := one.raw.([]byte); secret {
+			return "", errors.New("write key set: a secret is not written")
+		}
+		out, err := jwk.Import(one.raw)
+		if err != nil {
+			return "", fmt.Errorf("write key set: key %q: %w", one.kid, err)
+		}
+		for name, value := range map[string]string{jwk.KeyIDKey: one.kid, jwk.AlgorithmKey: one.only} {
+			if value != "" {
+				if err := out.Set(name, value); err != nil {
+					return "", fmt.Errorf("write key set: key %q: %w", one.kid, err)
+				}
+			}
+		}
+		data, err := json.Marshal(out) // jwx writes members in the order of their names
+		if err != nil {
+			return "", fmt.Errorf("write key set: key %q: %w", one.kid, err)
+		}
+		set.Keys = append(set.Keys, data)
+	}
+	slices.SortFunc(set.Keys, func(a, b json.RawMessage) int { return bytes.Compare(a, b) })
+	data, err := json.Marshal(set)
+	return string(data), err
 }
 
 // Has tells whether a public key stands in the set under that kid.

@@ -113,7 +113,7 @@ type Overlay struct {
 	// JWKS replaces the key set of every issuer whose keys stand in the bundle or are
 	// fetched.
 	JWKS string `json:"jwks,omitempty"`
-	// Keys replaces the key sets of single issuers; it wins over JWKS. The control
+	// Keys replaces the key sets of single issuers, where there is no JWKS. The control
 	// plane puts there what it fetched.
 	Keys map[string]string `json:"keys,omitempty"`
 	// Expose turns the x-domicile response headers on.
@@ -157,7 +157,7 @@ func (t *Topology) With(o *Overlay) *Topology {
 	out.Today = moved(t.Today, o.Today)
 	for i := range out.Issuers {
 		if x := &out.Issuers[i]; x.InEnvoy() && x.Secret == nil {
-			x.JWKS = cmp.Or(o.Keys[x.Issuer], o.JWKS, x.JWKS)
+			x.JWKS = cmp.Or(o.JWKS, o.Keys[x.Issuer], x.JWKS)
 		}
 	}
 	for i, r := range out.Regions {
