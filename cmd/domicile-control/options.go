@@ -24,6 +24,7 @@ type options struct {
 	adminHosts                 []string
 	cert, key, ca, trustDomain string
 	overlay, state, trust      string
+	keys                       keyOptions
 	logLevel                   slog.Level
 	git                        gitOptions
 	version                    bool
@@ -53,6 +54,7 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.StringVar(&o.overlay, "overlay", "", "JSON `file` of local stand-ins for addresses and keys, for demos")
 	f.StringVar(&o.state, "state", "", "`file` in which the newest policy of this replica is remembered over restarts; empty: none")
 	f.StringVar(&o.trust, "trust", "", "`file` of who must have signed the first policy, NAME and public key a line; empty: whoever writes it first")
+	o.keys.flags(f)
 	o.git.flags(f)
 	f.StringVar(&level, "log-level", "info", "`level`: debug, info, warn or error")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")

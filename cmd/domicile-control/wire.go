@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -21,6 +19,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/gitsync"
 	"github.com/domicile-dev/domicile/pkg/identity"
+	"github.com/domicile-dev/domicile/pkg/jwks"
 	"github.com/domicile-dev/domicile/pkg/store/etcd"
 	"github.com/domicile-dev/domicile/pkg/version"
 	"github.com/domicile-dev/domicile/pkg/xds"
@@ -36,6 +35,7 @@ type plane struct {
 	control            *control.Controller
 	xds                *xds.Server
 	git                *gitsync.Syncer // nil: none is followed
+	keys               *jwks.Poller
 	grpc               *grpc.Server
 	serving            atomic.Bool // xDS is served
 	xdsL, adminL, apiL net.Listener
@@ -45,11 +45,11 @@ type plane struct {
 // start opens what the options name; an error is the operator's to mend.
 func start(o *options, stderr io.Writer) (*plane, error) {
 	p := &plane{log: slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.logLevel}))}
-	if err := p.open(o); err != nil {
+	err := p.open(o)
+	if err != nil {
 		p.close()
-		return nil, err
 	}
-	return p, nil
+	return p, err
 }
 
 func (p *plane) open(o *options) error {
@@ -71,36 +71,23 @@ func (p *plane) open(o *options) error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p.xds = xds.New(xds.Config{TrustDomain: o.trustDomain, Log: p.log, Metrics: metrics})
-	settings.Store, settings.Publisher, settings.Log, settings.Metrics = p.store, p.xds, p.log, metrics
+	if p.keys, err = o.keys.fetch(o.state, p.log, metrics); err != nil {
+		return err
+	}
+	settings.Store, settings.Publisher, settings.Log, settings.Metrics, settings.Keys = p.store, p.xds, p.log, metrics, p.keys
 	if p.control, err = control.New(settings); err != nil {
 		return err
 	}
 	p.grpc = grpc.NewServer(append(xds.ServerOptions(), grpc.Creds(credentials.NewTLS(xdsTLS)))...)
 	p.xds.Register(p.grpc)
-	cfg := api.Config{Control: p.control, Metrics: metrics, Log: p.log, Serving: p.serving.Load, Hosts: o.adminHosts}
+	cfg := api.Config{Control: p.control, Keys: p.keys.Status, Metrics: metrics, Log: p.log, Serving: p.serving.Load, Hosts: o.adminHosts}
 	if p.git, err = o.git.follow(p.control, p.log, metrics); err != nil {
 		return err
-	}
-	if p.git != nil {
+	} else if p.git != nil {
 		cfg.Git = p.git.Status
 	}
 	p.admin, p.remote = api.Admin(cfg), api.Remote(cfg, o.trustDomain)
-	if p.adminL, err = api.ListenLoopback(o.admin); err != nil {
-		return fmt.Errorf("--admin: %w", err)
-	}
-	if p.xdsL, err = net.Listen("tcp", o.xds); err != nil {
-		return fmt.Errorf("--xds: %w", err)
-	}
-	if o.api != "" {
-		apiTLS, err := o.serverTLS(p.log, []string{"h2", "http/1.1"}, identity.RoleOperator, identity.RoleControl, identity.RoleAgent)
-		if err != nil {
-			return err
-		}
-		if p.apiL, err = tls.Listen("tcp", o.api, apiTLS); err != nil {
-			return fmt.Errorf("--api: %w", err)
-		}
-	}
-	return nil
+	return p.listen(o)
 }
 
 // run serves until ctx ends, or until something fails that must not.
@@ -109,6 +96,7 @@ func (p *plane) run(ctx context.Context) error {
 	p.log.Info("started", "version", version.String(), "xds", p.xdsL.Addr().String(), "admin", p.adminL.Addr().String())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.control.Run(ctx) })
+	g.Go(func() error { return p.keys.Run(ctx) })
 	if p.git != nil {
 		g.Go(func() error { return p.git.Run(ctx) })
 	}

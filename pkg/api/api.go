@@ -21,6 +21,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/bundle"
 	"github.com/domicile-dev/domicile/pkg/control"
 	"github.com/domicile-dev/domicile/pkg/gitsync"
+	"github.com/domicile-dev/domicile/pkg/jwks"
 	"github.com/domicile-dev/domicile/pkg/release"
 	"github.com/domicile-dev/domicile/pkg/store"
 )
@@ -60,6 +61,8 @@ type Config struct {
 	Log     *slog.Logger
 	// Git tells how following a git repository stands; nil where none is followed.
 	Git func() gitsync.Status
+	// Keys tells how it stands with the key sets that are fetched; nil for none.
+	Keys func() []jwks.Status
 	// Serving tells whether xDS is being served; nil means yes.
 	Serving func() bool
 	// Hosts are names, beside loopback addresses, that the plain door takes.
@@ -71,6 +74,8 @@ type Status struct {
 	control.Status
 	// Git tells how following a git repository stands; nil where none is followed.
 	Git *gitsync.Status `json:"git,omitempty"`
+	// Keys tells how it stands with the key sets of issuers that are fetched.
+	Keys []jwks.Status `json:"keys,omitempty"`
 }
 
 // Admin returns the handler of the plain door; serve it on loopback only.
@@ -183,6 +188,9 @@ func (s *server) status(w http.ResponseWriter, _ *http.Request) error {
 	if s.Git != nil {
 		g := s.Git()
 		out.Git = &g
+	}
+	if s.Keys != nil {
+		out.Keys = s.Keys()
 	}
 	return writeJSON(w, out)
 }

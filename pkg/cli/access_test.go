@@ -19,6 +19,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/exit"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/control"
+	"github.com/domicile-dev/domicile/pkg/control/clock"
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/store"
@@ -218,7 +219,7 @@ func TestStatusAndCheck(t *testing.T) {
 			s.Proxies = []xds.Proxy{{ID: "p", State: xds.Rejected, Since: since, Error: &xds.Rejection{Version: "x@1", Detail: "bad\x1b[2J"}}}
 		}, exit.Findings, []string{"p refused x@1", `bad\u001b[2J`}},
 		{"a wrong clock", func(s *control.Status) {
-			s.Clock = &control.ClockStatus{AheadSeconds: 86400, Sequence: 7}
+			s.Clock = &clock.Status{AheadSeconds: 86400, Sequence: 7}
 		}, exit.Findings, []string{"clock    this control plane's clock was 24h0m0s ahead of"}},
 		{"other law", func(s *control.Status) { p := *s.Policy; p.OtherLaw = []string{"law/sa.yaml"}; s.Policy = &p }, exit.Done,
 			[]string{"\n         the policy was packed with law files that are not those of this version: law/sa.yaml\n"}},

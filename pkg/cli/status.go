@@ -132,6 +132,9 @@ func (a *app) statusText(w io.Writer, s api.Status) {
 	if s.Git != nil {
 		line(lang.Same("git"), health.Git(s.Git, a.Now()).Message)
 	}
+	for _, k := range s.Keys {
+		line(lang.T("keys"), health.Keys(k, a.Now()).Message)
+	}
 	fmt.Fprintln(w)
 	a.statusProxies(w, s)
 }
@@ -214,6 +217,9 @@ around the Envoys; domicile verify judges one Envoy by itself.`,
 		list := append(health.Judge(s.Status, a.Now()), health.Clock(s.Clock, c.Ahead())...)
 		if s.Git != nil {
 			list = append(list, health.Git(s.Git, a.Now()))
+		}
+		for _, k := range s.Keys {
+			list = append(list, health.Keys(k, a.Now()))
 		}
 		v := struct {
 			session.Versioned

@@ -210,7 +210,7 @@ func (c *Controller) change(ctx, asking context.Context, head store.Record, b *b
 	}
 	r.ApprovedBy, r.Governance, r.Loosened, r.Tightened = v.approvedBy, v.governance, v.loosened, v.tightened
 	c.warm(p)
-	c.clock.publishing(r)
+	c.clock.Publishing(r)
 	pctx, cancel := context.WithTimeout(ctx, publishTime)
 	defer cancel()
 	out, err := c.store.Publish(pctx, head.Sequence, b.Archive(), r)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/domicile-dev/domicile/pkg/approval"
 	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/control/clock"
 	"github.com/domicile-dev/domicile/pkg/control/mark"
 	"github.com/domicile-dev/domicile/pkg/store"
 	"github.com/domicile-dev/domicile/pkg/topology"
@@ -69,7 +70,7 @@ type Controller struct {
 	current   atomic.Pointer[inForce] // what the loop published last
 	bell      bell                    // of current
 	status    board
-	clock     clock
+	clock     clock.Clock
 	keys      Keys
 	overlay   atomic.Pointer[topology.Overlay] // with the keys that count; replaced when those change
 	changing  chan struct{}                    // holds one token for each change being checked
@@ -115,7 +116,7 @@ func New(cfg Config) (*Controller, error) {
 // Status tells what this replica runs.
 func (c *Controller) Status() Status {
 	p, s, r := c.status.read()
-	out := Status{Policy: p, Store: s, Refused: r, Proxies: c.publisher.Proxies(), Clock: c.clock.read()}
+	out := Status{Policy: p, Store: s, Refused: r, Proxies: c.publisher.Proxies(), Clock: c.clock.Read()}
 	if out.Proxies == nil {
 		out.Proxies = []xds.Proxy{}
 	}

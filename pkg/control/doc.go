@@ -15,7 +15,7 @@
 //     clock that jumps back cannot revive a lapsed transfer.
 //   - No other replica's clock is followed: a policy's dates come at the instants
 //     of this one. Where the record of another replica's change shows that the
-//     two clocks differ, Status and a metric say so, see ClockStatus. A clock that
+//     two clocks differ, Status and a metric say so, see package clock. A clock that
 //     is wrong while nobody changes the policy, or wrong alike on all replicas,
 //     shows only to who asks or scrapes with another clock.
 //   - What a policy forbids is published without waiting for what it adds (the

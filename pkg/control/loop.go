@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/bundle"
+	"github.com/domicile-dev/domicile/pkg/control/clock"
 	"github.com/domicile-dev/domicile/pkg/store"
 )
 
@@ -37,7 +38,7 @@ const (
 	retryMost  = 15 * time.Second
 	// longestSleep bounds how long the loop trusts its timer: after a suspended
 	// machine or a stepped clock the wall clock is read again this soon.
-	longestSleep = 30 * time.Second
+	longestSleep = clock.LongestSilence
 	// readiness is how long before a lapse its policy is made, so that the
 	// publication is not late by the time that takes.
 	readiness = 30 * time.Second
@@ -125,7 +126,7 @@ func (c *Controller) Run(ctx context.Context) error {
 var errWatchEnded = errors.New("the watch on the store ended")
 
 func (l *loop) onStore(ctx context.Context, ev store.Event) {
-	l.clock.turned(l.now())
+	l.clock.Turned(l.now())
 	var back *store.WentBackError
 	switch {
 	case !ev.Connected:
@@ -148,7 +149,7 @@ func (l *loop) onStore(ctx context.Context, ev store.Event) {
 }
 
 func (l *loop) onLost(err error) {
-	l.clock.live = false
+	l.clock.Lost()
 	if l.status.lost(err, l.now()) {
 		l.log.Warn("store lost; the policy in force stays", "error", err)
 	}
@@ -177,7 +178,7 @@ func (l *loop) onHead(ctx context.Context, r store.Record) {
 		l.report()
 	default:
 		next := l.head.Sequence != 0 && r.Sequence == l.head.Sequence+1
-		if ahead, ok := l.clock.heard(r, next, l.now()); ok && ahead.Abs() > WrongClock {
+		if ahead, ok := l.clock.Heard(r, next, l.now()); ok && ahead.Abs() > clock.Wrong {
 			l.log.Error("this clock or that of who published the policy is wrong; nobody's is followed", "sequence", r.Sequence, "author", r.Author, "ahead", ahead)
 		}
 		l.head, l.wentBack, l.late = r, false, l.tooLate(r)
@@ -259,7 +260,7 @@ func (l *loop) onBundle(ctx context.Context, f fetched) {
 
 // onWake does what its time has come for.
 func (l *loop) onWake(ctx context.Context) {
-	l.clock.turned(l.now())
+	l.clock.Turned(l.now())
 	if l.due(l.watchAt) {
 		l.watchAt = time.Time{}
 		l.events = l.store.Watch(ctx)

@@ -56,7 +56,7 @@ func newMetrics(r prometheus.Registerer, c *Controller) *metrics {
 		}),
 		observedUntil{c},
 		gauge("domicile_clock_ahead_seconds", "How far this clock was ahead of another replica's when a policy of that arrived last; negative: behind; 0 before one did.", func(*PolicyStatus, StoreStatus) float64 {
-			if k := c.clock.read(); k != nil {
+			if k := c.clock.Read(); k != nil {
 				return k.AheadSeconds
 			}
 			return 0

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/domicile-dev/domicile/pkg/control/clock"
 	"github.com/domicile-dev/domicile/pkg/leakcheck"
 	"github.com/domicile-dev/domicile/pkg/policy"
 	"github.com/domicile-dev/domicile/pkg/policytest"
@@ -22,7 +23,7 @@ type Status struct {
 	Proxies []xds.Proxy `json:"proxies"`
 	// Clock compares this replica's clock with another's; absent until another
 	// replica has changed the policy.
-	Clock *ClockStatus `json:"clock,omitempty"`
+	Clock *clock.Status `json:"clock,omitempty"`
 }
 
 // PolicyStatus is the policy in force.

@@ -6,22 +6,23 @@ import (
 	"time"
 
 	"github.com/domicile-dev/domicile/pkg/control"
+	"github.com/domicile-dev/domicile/pkg/control/clock"
 )
 
 func TestT42Clock(t *testing.T) {
-	day := &control.ClockStatus{AheadSeconds: 86400, Sequence: 7}
+	day := &clock.Status{AheadSeconds: 86400, Sequence: 7}
 	for _, c := range []struct {
-		measured *control.ClockStatus
+		measured *clock.Status
 		ahead    time.Duration
 		want     []string // of the findings that fail
 	}{
 		{nil, 0, nil},
 		{nil, -time.Minute, nil},
-		{&control.ClockStatus{AheadSeconds: 59, Sequence: 7}, 3 * time.Second, nil},
+		{&clock.Status{AheadSeconds: 59, Sequence: 7}, 3 * time.Second, nil},
 		{nil, 24 * time.Hour, []string{"24h0m0s ahead of this machine's"}},
 		{nil, -61 * time.Second, []string{"1m1s behind this machine's"}},
 		{day, 0, []string{"24h0m0s ahead of that of who published sequence 7"}},
-		{&control.ClockStatus{AheadSeconds: -86400, Sequence: 7}, -24 * time.Hour, []string{"24h0m0s behind this machine's", "24h0m0s behind that of who"}},
+		{&clock.Status{AheadSeconds: -86400, Sequence: 7}, -24 * time.Hour, []string{"24h0m0s behind this machine's", "24h0m0s behind that of who"}},
 	} {
 		got := Clock(c.measured, c.ahead)
 		if c.want == nil {
