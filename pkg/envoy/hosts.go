@@ -54,7 +54,11 @@ func (t *translation) addHosts() {
 	}
 	t.addCluster(inner.Cluster(t.Packer, wellknown.Name, false))
 	t.inner[wellknown.Name] = inner.Listener(wellknown.Name, "http", t.Pack(wellknown.Manager(fromADS(), t.router())))
-	t.out.Routes = append(t.out.Routes, wellknown.Table(t.Tree, t.Table, t.Topology))
+	hosts, err := wellknown.Table(t.Table, t.Topology)
+	if err != nil {
+		t.Fail(err)
+	}
+	t.out.Routes = append(t.out.Routes, hosts)
 }
 
 // askedByNobody is the branch of those who ask for the hosts and do not say who they
@@ -64,14 +68,14 @@ func (v view) askedByNobody() []match.Branch {
 		return nil
 	}
 	asked := match.And(wellknown.Asked(v.Tree), match.Not(v.creds.Any()))
-	return []match.Branch{match.When(asked, v.TakeRoute(v.withoutToken(wellknown.Ask(match.AnyPath()))))}
+	return []match.Branch{match.When(asked, v.TakeRoute(v.withoutToken(wellknown.Ask(match.AnyPath(), ""))))}
 }
 
 // withHosts puts the route of the hosts into a home's list, before the first class
 // that would take it.
-func (v view) withHosts(routes []*routev3.Route, at int) []*routev3.Route {
+func (v view) withHosts(home string, routes []*routev3.Route, at int) []*routev3.Route {
 	if v.peer || !v.tellsHosts() {
 		return routes
 	}
-	return slices.Insert(routes, at, wellknown.Ask(wellknown.Route()))
+	return slices.Insert(routes, at, wellknown.Ask(wellknown.Route(), wellknown.HostOf(home, v.Table, v.Topology)))
 }

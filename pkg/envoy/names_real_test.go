@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -67,6 +68,7 @@ func (r *real) reached() []string {
 func hello(t *testing.T, at, name string) bool {
 	t.Helper()
 	placeholder := strings.Repeat("x", len(name))
+	said := string([]byte{0, byte(len(name) >> 8), byte(len(name))}) // a host name and its length
 	client, server := net.Pipe()
 	go func() {
 		_ = tls.Client(client, &tls.Config{ServerName: placeholder, InsecureSkipVerify: true}).Handshake()
@@ -74,7 +76,7 @@ func hello(t *testing.T, at, name string) bool {
 	record := make([]byte, 16<<10)
 	n, err := server.Read(record)
 	_ = server.Close()
-	if err != nil || !bytes.Contains(record[:n], []byte(placeholder)) {
+	if err != nil || !bytes.Contains(record[:n], []byte(said+placeholder)) {
 		t.Fatalf("no ClientHello: %v", err)
 	}
 	c, err := net.DialTimeout("tcp", at, 5*time.Second)
@@ -83,7 +85,7 @@ func hello(t *testing.T, at, name string) bool {
 	}
 	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := c.Write(bytes.Replace(record[:n], []byte(placeholder), []byte(name), 1)); err != nil {
+	if _, err := c.Write(bytes.Replace(record[:n], []byte(said+placeholder), []byte(said+name), 1)); err != nil {
 		t.Fatal(err)
 	}
 	n, err = c.Read(record)
@@ -331,5 +333,15 @@ func TestStreamsByServerName(t *testing.T) {
 		if got := r.reached(); len(got) > 0 {
 			t.Errorf("odd streams at %s reached %v", at, got)
 		}
+	}
+}
+
+// A world of homes is one answer, too.
+func TestWellKnownHostsOfTheWorld(t *testing.T) {
+	r := newReal(t, func(r *real) { r.homes = 250 })
+	o := r.ask(t, "eu", "/.well-known/domicile", "Accept: */*")
+	var doc struct{ Homes map[string]string }
+	if err := json.Unmarshal([]byte(o.body), &doc); o.status != 200 || err != nil || len(o.body) < 5000 || doc.Homes["X249"] != "eu.im.example" {
+		t.Errorf("%d homes, %v: %s", len(doc.Homes), err, o)
 	}
 }

@@ -59,6 +59,7 @@ type real struct {
 	// authority makes the certificates of Envoys.
 	authority *identity.Authority
 
+	homes int         // that there are besides
 	place func(*real) // changes the topology before anything starts; nil: nothing
 
 	mu    sync.Mutex
@@ -192,7 +193,11 @@ func newReal(t testing.TB, change func(*real)) *real {
 	if r.place != nil {
 		r.place(r)
 	}
-	r.table = table(t, realSpec())
+	s := realSpec()
+	for i := range r.homes {
+		s.Rules = append(s.Rules, residency.Rule{Home: fmt.Sprintf("X%d", i), Class: "message", Serve: []string{"eu"}, Entry: []string{"eu"}})
+	}
+	r.table = table(t, s)
 	var err error
 	if r.authority, err = identity.NewAuthority(r.top.TrustDomain); err != nil {
 		t.Fatal(err)

@@ -242,7 +242,7 @@ func (v view) classes(home string) []*routev3.Route {
 	if hosts < 0 {
 		hosts = len(out)
 	}
-	return append(v.withHosts(out, hosts), v.deny(match.AnyPath(), residency.NoClass, "", home))
+	return append(v.withHosts(home, out, hosts), v.deny(match.AnyPath(), residency.NoClass, "", home))
 }
 
 // judgement asks a table about one cell at one entry.

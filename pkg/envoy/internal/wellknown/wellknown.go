@@ -5,15 +5,16 @@ package wellknown
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
 
-	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/lifetime"
@@ -62,15 +63,21 @@ func Takes(m residency.Match) bool {
 	return Path == prefix || strings.HasPrefix(Path, prefix+"/")
 }
 
-// Ask leads to the internal listener that answers. Its metadata would say why, were
-// there none.
-func Ask(m *routev3.RouteMatch) *routev3.Route {
+// hostHeader tells the listener that answers the host of the home.
+const hostHeader = "x-domicile-host"
+
+// Ask leads to the internal listener that answers, with the host of a home that is
+// known; "" for none. Its metadata would say why, were there no answer.
+func Ask(m *routev3.RouteMatch, host string) *routev3.Route {
 	r := reply.Deny(m, residency.NotDecidable, "", "")
 	r.Action = &routev3.Route_Route{Route: &routev3.RouteAction{
 		ClusterSpecifier:  &routev3.RouteAction_Cluster{Cluster: Name},
 		Timeout:           durationpb.New(time.Second),
 		MaxStreamDuration: lifetime.Most(time.Second),
 	}}
+	if host != "" {
+		r.RequestHeadersToAdd = []*corev3.HeaderValueOption{set(hostHeader, host)}
+	}
 	return r
 }
 
@@ -86,37 +93,43 @@ func Manager(from *corev3.ConfigSource, router *hcmv3.HttpFilter) *hcmv3.HttpCon
 // mostBytes is how long an answer may be where Envoy is not told otherwise.
 const mostBytes = 4096
 
-// Table answers by the home that the token, or the pin, says.
-func Table(t match.Tree, table *residency.Table, top *topology.Topology) *routev3.RouteConfiguration {
+// Table answers with the home that the token, or the pin, says and with its host, and
+// with those of all homes where nothing says one.
+func Table(table *residency.Table, top *topology.Topology) (*routev3.RouteConfiguration, error) {
 	hosts := map[string]string{}
-	byHome, byPin := map[string]*xdsmatcherv3.Matcher_OnMatch{}, map[string]*xdsmatcherv3.Matcher_OnMatch{}
 	for _, home := range table.Homes() {
-		host := hostOf(home, table, top)
-		if host != "" {
+		if host := HostOf(home, table, top); host != "" {
 			hosts[home] = host
 		}
-		own := t.TakeRoute(answer(t, struct {
-			Home string `json:"home"`
-			Host string `json:"host,omitempty"`
-		}{home, host}))
-		byHome[home], byPin[home] = own, own
 	}
-	all := answer(t, struct {
+	body, err := json.Marshal(struct {
 		Homes map[string]string `json:"homes"`
 	}{hosts})
-	rc := &routev3.RouteConfiguration{Name: Name, VirtualHosts: []*routev3.VirtualHost{{
-		Name: Name, Domains: []string{"*"},
-		Matcher: t.Exact(tokens.HomeHeader, byHome, match.Nested(t.Exact(tokens.PinHomeHeader, byPin, t.TakeRoute(all)))),
-	}}}
-	if n := len(all.GetDirectResponse().GetBody().GetInlineString()); n > mostBytes {
-		rc.MaxDirectResponseBodySizeBytes = wrapperspb.UInt32(uint32(n))
+	if err != nil {
+		return nil, fmt.Errorf("hosts of homes: %w", err)
 	}
-	return rc
+	said := &structpb.Struct{Fields: map[string]*structpb.Value{
+		"home": structpb.NewStringValue("%REQ(" + tokens.HomeHeader + "?" + tokens.PinHomeHeader + ")%"),
+		"host": structpb.NewStringValue("%REQ(" + hostHeader + ")%"),
+	}}
+	own := &routev3.DirectResponseAction{Status: 200, BodyFormat: &corev3.SubstitutionFormatString{
+		Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: said}, OmitEmptyValues: true, ContentType: jsonType,
+	}}
+	all := &routev3.DirectResponseAction{Status: 200, Body: &corev3.DataSource{
+		Specifier: &corev3.DataSource_InlineString{InlineString: string(body) + "\n"},
+	}}
+	rc := &routev3.RouteConfiguration{Name: Name, VirtualHosts: []*routev3.VirtualHost{{Name: Name, Domains: []string{"*"}, Routes: []*routev3.Route{
+		answer(own, tokens.HomeHeader), answer(own, tokens.PinHomeHeader), answer(all, ""),
+	}}}}
+	if len(body) >= mostBytes {
+		rc.MaxDirectResponseBodySizeBytes = wrapperspb.UInt32(uint32(len(body) + 1))
+	}
+	return rc, nil
 }
 
-// hostOf is the host of the region that serves a home first, in the first class
+// HostOf is the host of the region that serves a home first, in the first class
 // route that is served at all.
-func hostOf(home string, table *residency.Table, top *topology.Topology) string {
+func HostOf(home string, table *residency.Table, top *topology.Topology) string {
 	for i, r := range table.Routes() {
 		if r.Subject != residency.SubjectCaller && r.Subject != residency.SubjectUser {
 			continue
@@ -132,21 +145,22 @@ func hostOf(home string, table *residency.Table, top *topology.Topology) string 
 	return ""
 }
 
-func answer(t match.Tree, what any) *routev3.Route {
-	body, err := json.Marshal(what)
-	if err != nil {
-		t.Fail(err)
-	}
-	header := func(name, value string) *corev3.HeaderValueOption {
-		return &corev3.HeaderValueOption{
-			Header: &corev3.HeaderValue{Key: name, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-		}
+const jsonType = "application/json"
+
+// answer is for requests with a header, "" for all.
+func answer(what *routev3.DirectResponseAction, with string) *routev3.Route {
+	m := match.AnyPath()
+	if with != "" {
+		m.Headers = []*routev3.HeaderMatcher{match.HeaderIs(with, ".+")}
 	}
 	return &routev3.Route{
-		Match: match.AnyPath(),
-		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
-			Status: 200, Body: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: string(body) + "\n"}},
-		}},
-		ResponseHeadersToAdd: []*corev3.HeaderValueOption{header("content-type", "application/json"), header("cache-control", "no-store")},
+		Match: m, Action: &routev3.Route_DirectResponse{DirectResponse: what},
+		ResponseHeadersToAdd: []*corev3.HeaderValueOption{set("content-type", jsonType), set("cache-control", "no-store")},
+	}
+}
+
+func set(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header: &corev3.HeaderValue{Key: name, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}
 }
