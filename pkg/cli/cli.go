@@ -31,6 +31,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/explaincode"
 	"github.com/domicile-dev/domicile/pkg/cli/home"
 	"github.com/domicile-dev/domicile/pkg/cli/initialize"
+	"github.com/domicile-dev/domicile/pkg/cli/inspect"
 	"github.com/domicile-dev/domicile/pkg/cli/layout"
 	"github.com/domicile-dev/domicile/pkg/cli/schema"
 	"github.com/domicile-dev/domicile/pkg/cli/session"
@@ -114,7 +115,7 @@ Start with "domicile demo", or with "domicile init DIR" for policies of your own
 	root.SetFlagErrorFunc(session.FlagError)
 	root.AddCommand(
 		initialize.Command(a.Session), a.lintCommand(), a.testCommand(), a.renderCommand(), a.explainCommand(), explaincode.Command(a.Session), a.verifyCommand(),
-		a.statusCommand(), a.checkCommand(), home.Command(a.Session), layout.Command(a.Session), schema.Command(a.Session),
+		a.statusCommand(), a.checkCommand(), home.Command(a.Session), inspect.Command(a.Session), layout.Command(a.Session), schema.Command(a.Session),
 		compare.PlanCommand(a.Session), compare.BreakingCommand(a.Session), sign.KeysCommand(a.Session), sign.ApproveCommand(a.Session),
 		a.versionCommand(), exitCodesTopic(),
 	)

@@ -13,6 +13,7 @@ var catalogues = []map[string]string{
 	zhGovern,
 	zhHealth,
 	zhHome,
+	zhInspect,
 	zhInitialize,
 	zhLaw,
 	zhLayout,

@@ -96,13 +96,13 @@ is at home, unless the deployment says otherwise.`,
 		if i.key, err = local.HashKey(cmd); err != nil {
 			return err
 		}
-		d, said, err := local.Open(cmd, l.Topology)
+		d, kind, err := local.Open(cmd, l.Topology)
 		if err != nil {
 			return err
 		}
 		defer d.Close()
 		if d.Editor == nil {
-			return exit.Errorf(exit.Findings, "the directory is a service of yours (%s): enter the users there", said.Kind)
+			return exit.Errorf(exit.Findings, "the directory is a service of yours (%s): enter the users there", kind)
 		}
 		homes := map[string]bool{}
 		for code := range l.Set.Jurisdictions {
@@ -114,10 +114,7 @@ is at home, unless the deployment says otherwise.`,
 			}
 		}
 		i.known = func(home string) bool { return homes[home] }
-		i.Versioned, i.Kind, i.DryRun = session.V1(), said.Kind, i.dryRun
-		if local.StandIn != "" {
-			i.Kind = "static"
-		}
+		i.Versioned, i.Kind, i.DryRun = session.V1(), kind, i.dryRun
 		return i.run(cmd, args[0], d.Editor)
 	})
 	return cmd

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -49,34 +50,39 @@ func (l *Local) From(src session.Source) {
 	}
 }
 
-// Open opens the deployment's directory, or the stand-in.
-func (l *Local) Open(cmd *cobra.Command, t *topology.Topology) (*open.Directory, topology.Directory, error) {
+// Open opens the deployment's directory, or the stand-in, and says of what kind it is.
+func (l *Local) Open(cmd *cobra.Command, t *topology.Topology) (dir *open.Directory, kind string, err error) {
 	var d topology.Directory
 	if t.Directory != nil {
 		d = *t.Directory
 	}
 	if t.Directory == nil && l.StandIn == "" {
-		return nil, d, exit.Errorf(exit.Findings, "the deployment has no directory: add one to its file, or use --directory")
+		return nil, "", exit.Errorf(exit.Findings, "the deployment has no directory: add one to its file, or use --directory")
 	}
 	if d.Kind == "static" && l.StandIn == "" {
-		return nil, d, session.Usage(cmd, "the deployment's directory is static, and users are in no bundle: name the agents' file with --directory")
+		return nil, "", session.Usage(cmd, "the deployment's directory is static, and users are in no bundle: name the agents' file with --directory")
+	}
+	switch kind = d.Kind; {
+	case strings.Contains(l.StandIn, "://"):
+		kind = "http"
+	case l.StandIn != "":
+		kind = "static"
 	}
 	local := open.Local{StandIn: l.StandIn}
 	if l.CA != "" {
 		pem, err := os.ReadFile(l.CA)
 		if err != nil {
-			return nil, d, exit.Errorf(exit.Usage, "read --directory-ca: %w", err)
+			return nil, "", exit.Errorf(exit.Usage, "read --directory-ca: %w", err)
 		}
 		local.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
 		if !local.TLS.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, d, exit.Errorf(exit.Usage, "read --directory-ca: %s holds no certificate", l.CA)
+			return nil, "", exit.Errorf(exit.Usage, "read --directory-ca: %s holds no certificate", l.CA)
 		}
 	}
-	o, err := open.Open(d, local)
-	if err != nil {
-		return nil, d, exit.Errorf(exit.Findings, "%w", err)
+	if dir, err = open.Open(d, local); err != nil {
+		return nil, "", exit.Errorf(exit.Findings, "%w", err)
 	}
-	return o, d, nil
+	return dir, kind, nil
 }
 
 // HashKey reads the key of the keyed hash.
