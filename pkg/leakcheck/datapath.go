@@ -288,6 +288,7 @@ func (w *managerWalk) table(rc *routev3.RouteConfiguration, visit visitor) {
 		overrides.Judge(w.List, where, rc.GetTypedPerFilterConfig())
 		overrides.Judge(w.List, s.where, vh.GetTypedPerFilterConfig())
 		s.unverified = w.unverified(vh, s)
+		w.credentials(vh, s)
 		visit(s, vh.GetRoutes())
 		w.matcher(vh.GetMatcher(), s, visit)
 	}

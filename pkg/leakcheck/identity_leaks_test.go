@@ -352,6 +352,41 @@ func resolverLeaks() []identityLeak {
 	}
 }
 
+func credentialLeaks() []identityLeak {
+	second := func(change func(list []*xdsmatcherv3.Matcher_MatcherList_Predicate) []*xdsmatcherv3.Matcher_MatcherList_Predicate) identity {
+		return identity{two: func(table string, list []*xdsmatcherv3.Matcher_MatcherList_Predicate) []*xdsmatcherv3.Matcher_MatcherList_Predicate {
+			if table == "gateway" {
+				return change(slices.Clone(list))
+			}
+			return list
+		}}
+	}
+	without := func(i int) identity {
+		return second(func(list []*xdsmatcherv3.Matcher_MatcherList_Predicate) []*xdsmatcherv3.Matcher_MatcherList_Predicate {
+			return slices.Delete(list, i, i+1)
+		})
+	}
+	return []identityLeak{
+		{"two tokens in one header", without(0), TokenUnproved},
+		{"two tokens in one cookie", without(1), TokenUnproved},
+		{"two tokens in subprotocols", without(2), TokenUnproved},
+		{"two tokens in one query parameter", without(3), TokenUnproved},
+		{"token in the header and another elsewhere", without(6), TokenUnproved},
+		{"token in the query and another, escaped", second(func(list []*xdsmatcherv3.Matcher_MatcherList_Predicate) []*xdsmatcherv3.Matcher_MatcherList_Predicate {
+			list[3] = when(":path", `.*[?&]access_token=.*[&]access_token=.*`)
+			return list
+		}), TokenUnproved},
+		{"two tokens are refused at times", second(func(list []*xdsmatcherv3.Matcher_MatcherList_Predicate) []*xdsmatcherv3.Matcher_MatcherList_Predicate {
+			return []*xdsmatcherv3.Matcher_MatcherList_Predicate{both(either(list...), when("x-any", ".+"))}
+		}), TokenUnproved},
+		{"a failed token passes where a server may read it", inTree(func(t *unhomed) { t.first[1].when = when("authorization", "Bearer .+") }), TokenUnproved},
+		{"a failed token passes after another prefix", inTree(func(t *unhomed) {
+			t.first[1].when = both(when("authorization", "Bearer .+"), neither(when("authorization", strings.Replace(signedBearer, "Bearer", "Token", 1))))
+		}), TokenUnproved},
+		{"a failed token passes in a cookie", inTree(func(t *unhomed) { t.first[1].when = when("cookie", ".*session=.*") }), TokenUnproved},
+	}
+}
+
 func fenceLeaks() []identityLeak {
 	replace := func(f *hcmv3.HttpFilter) identity {
 		return inGateway(func(m *hcmv3.HttpConnectionManager) { m.HttpFilters[1] = f })
@@ -385,7 +420,7 @@ func fenceLeaks() []identityLeak {
 // TestLeaksOfIdentities is TestLeaks for the world of identities.
 func TestLeaksOfIdentities(t *testing.T) {
 	var out strings.Builder
-	for _, l := range slices.Concat(sourceLeaks(), pinLeaks(), resolverLeaks(), fenceLeaks()) {
+	for _, l := range slices.Concat(sourceLeaks(), pinLeaks(), resolverLeaks(), credentialLeaks(), fenceLeaks()) {
 		t.Run(strings.ReplaceAll(l.name, " ", "_"), func(t *testing.T) {
 			found := checkIdentity(t, l.identity)
 			if !slices.ContainsFunc(found, func(f Finding) bool { return f.Code == l.code }) {

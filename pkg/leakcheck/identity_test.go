@@ -1,6 +1,7 @@
 package leakcheck
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -76,6 +77,7 @@ type identity struct {
 	jwt   func(table string, j *jwtauthnv3.JwtAuthentication)
 	pin   func(table, home string, p *pinned)
 	tree  func(table string, t *unhomed)
+	two   func(table string, list []*xdsmatcherv3.Matcher_MatcherList_Predicate) []*xdsmatcherv3.Matcher_MatcherList_Predicate
 	inner func(lists map[string][]*routev3.Route)
 	state func(table string, c *setstatev3.Config)
 	hcm   func(name string, m *hcmv3.HttpConnectionManager)
@@ -154,6 +156,11 @@ func (p identity) unhomed(table string, vh *routev3.VirtualHost) {
 	t := &unhomed{first: []branch{{when("x-domicile-home", ".+"), act(deny(prefix("/")))}}, pins: exactMap("x-domicile-pin-home", p.pins(table))}
 	if table == "gateway" {
 		t.pins.OnNoMatch = act(to(prefix("/"), "resolve"))
+		asks := to(prefix("/"), "resolve")
+		asks.TypedPerFilterConfig = map[string]*anypb.Any{"jwt": pack(&jwtauthnv3.PerRouteConfig{
+			RequirementSpecifier: &jwtauthnv3.PerRouteConfig_RequirementName{RequirementName: "pins"},
+		})}
+		t.first = append(t.first, branch{both(when("authorization", "Bearer .+"), neither(when("authorization", signedBearer))), act(asks)})
 	}
 	if p.tree != nil {
 		p.tree(table, t)
@@ -214,6 +221,7 @@ func (p identity) tokenFilter(table string) *jwtauthnv3.JwtAuthentication {
 	j.Rules = []*jwtauthnv3.RequirementRule{{Match: prefix("/"), RequirementType: &jwtauthnv3.RequirementRule_Requires{Requires: allOf(
 		anyOf(named1("all"), named1("de"), named1("homeless"), named1("secret"), missing()), anyOf(append(pins, missingOrFailed())...),
 	)}}}
+	j.RequirementMap = map[string]*jwtauthnv3.JwtRequirement{"pins": anyOf(named1(eu), missingOrFailed())}
 	if p.jwt != nil {
 		p.jwt(table, j)
 	}
@@ -297,12 +305,20 @@ func (p identity) build() Config {
 			}
 		},
 		open: func(table string, list []branch) []branch {
+			refused := deny(prefix("/"))
+			refused.TypedPerFilterConfig = map[string]*anypb.Any{"jwt": tokenless(), "jwt.peer": tokenless()}
+			list[0].then = act(refused)
+			second := secondTokens()
+			if p.two != nil {
+				second = p.two(table, second)
+			}
+			list = slices.Insert(list, 1, branch{either(second...), act(refused)})
 			if table != "peer" {
 				return list
 			}
 			// The token filter of the peer has another name.
-			list[1].then = act(peerOpen(to(prefix("/"), "message@eu")))
-			list[2].then = inner(first([]branch{{both(toHost("de"), when("x-domicile-entry", `spiffe://d\.test/(?:eu-frankfurt|tr-istanbul)/.*`)), act(peerOpen(to(prefix("/"), "message@eu")))}}, act(deny(prefix("/")))))
+			list[2].then = act(peerOpen(to(prefix("/"), "message@eu")))
+			list[3].then = inner(first([]branch{{both(toHost("de"), when("x-domicile-entry", `spiffe://d\.test/(?:eu-frankfurt|tr-istanbul)/.*`)), act(peerOpen(to(prefix("/"), "message@eu")))}}, act(deny(prefix("/")))))
 			return list
 		},
 		config: func(c *Config) {
@@ -319,6 +335,49 @@ func (p identity) build() Config {
 		},
 	}
 	return out.build()
+}
+
+// signedBearer is an Authorization header with a token that Envoy can read.
+const signedBearer = `Bearer [A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`
+
+func neither(p *xdsmatcherv3.Matcher_MatcherList_Predicate) *xdsmatcherv3.Matcher_MatcherList_Predicate {
+	return &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: p}}
+}
+
+func either(list ...*xdsmatcherv3.Matcher_MatcherList_Predicate) *xdsmatcherv3.Matcher_MatcherList_Predicate {
+	return &xdsmatcherv3.Matcher_MatcherList_Predicate{MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_OrMatcher{
+		OrMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: list},
+	}}
+}
+
+// secondTokens are the requests with something in two places where tokens may stand.
+func secondTokens() []*xdsmatcherv3.Matcher_MatcherList_Predicate {
+	const start = `[^?]*\?(?:.*[&;])?`
+	name := func(n string) string {
+		var out strings.Builder
+		for _, c := range n {
+			fmt.Fprintf(&out, `(?:%c|%%(?i:%02x))`, c, c)
+		}
+		return out.String()
+	}
+	again := func(n string) string {
+		return start + name(n) + `(?:=[^&;]*)?[&;](?:.*[&;])?` + name(n) + `(?:[=&;#].*)?`
+	}
+	places := []*xdsmatcherv3.Matcher_MatcherList_Predicate{
+		when("authorization", ".+"), when("cookie", `(?:.*[;, \t])?session=.*`), when("sec-websocket-protocol", `.*bearer\..*`),
+	}
+	out := []*xdsmatcherv3.Matcher_MatcherList_Predicate{
+		when("authorization", ".*,.*"), when("cookie", `(?:.*[;, \t])?session=.*[;, \t]session=.*`), when("sec-websocket-protocol", `.*bearer\..*bearer\..*`),
+	}
+	for _, q := range []string{"access_token", "v", "t"} {
+		places, out = append(places, when(":path", start+name(q)+`(?:[=&;#].*)?`)), append(out, when(":path", again(q)))
+	}
+	for i, p := range places {
+		if i+1 < len(places) {
+			out = append(out, both(p, either(places[i+1:]...)))
+		}
+	}
+	return out
 }
 
 func peerOpen(r *routev3.Route) *routev3.Route {
@@ -346,6 +405,10 @@ func TestGoodIdentitiesAreProved(t *testing.T) {
 	}
 	// Pins for tokens in several headers, and routes that turn the filter on.
 	several := identity{
+		two: func(_ string, list []*xdsmatcherv3.Matcher_MatcherList_Predicate) []*xdsmatcherv3.Matcher_MatcherList_Predicate {
+			return append(list, when("x-token", ".*,.*"), both(when("x-token", ".+"), either(list[0], when("authorization", ".+"), when("cookie", ".*session=.*"),
+				when("sec-websocket-protocol", ".+"), when(":path", `.*[?&;].+`))))
+		},
 		state: func(_ string, c *setstatev3.Config) {
 			*c = *notes("pin", "%CEL("+tied+" || "+strings.Replace(tied, "authorization", "x-token", 1)+")%")
 		},

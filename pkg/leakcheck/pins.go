@@ -9,7 +9,10 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/conditions"
+	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/credentials"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/requests"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/sources"
@@ -135,5 +138,12 @@ func (w *managerWalk) delivered(where string, d *corev3.ExtensionConfigSource) {
 				})
 			}
 		}
+	}
+}
+
+// credentials judges what the first walk asks of requests.
+func (w *managerWalk) credentials(vh *routev3.VirtualHost, s scope) {
+	if w.token != nil && !w.resolves && credentials.Several(w.top) {
+		credentials.Judge(w.Reader, s.where, credentials.Filter{Name: w.token.name, Disabled: w.token.disabled, Lenient: w.token.lenient}, w.top, vh, s.configs)
 	}
 }

@@ -172,7 +172,7 @@ func (w *managerWalk) proveClass(r routeIn, hits []places.Hit, p requests.Possib
 // says nothing, so it must be right for every region's.
 func (w *managerWalk) proveHost(r routeIn, hits []places.Hit, p requests.Possibility, entries []string) {
 	for _, h := range p.Hosts {
-		for _, region := range w.hostRegions(h) {
+		for _, region := range requests.RegionsOf(w.top, w.own, h) {
 			for _, e := range entries {
 				d := w.checker.table.DecideHost(p.Class, region, e)
 				if !d.Allowed() {
@@ -183,23 +183,6 @@ func (w *managerWalk) proveHost(r routeIn, hits []places.Hit, p requests.Possibi
 			}
 		}
 	}
-}
-
-func (w *managerWalk) hostRegions(name string) []string {
-	if slices.ContainsFunc(w.own.Aliases, func(a string) bool { return requests.HostRegex(a) == requests.HostRegex(name) }) {
-		return []string{w.own.Name}
-	}
-	var out, all []string
-	for _, r := range w.top.Regions {
-		if r.Host != "" && requests.HostRegex(r.Host) == requests.HostRegex(name) {
-			out = append(out, r.Name)
-		}
-		all = append(all, r.Name)
-	}
-	if len(out) > 0 {
-		return out
-	}
-	return all
 }
 
 // proveCaller: the home of the caller governs.

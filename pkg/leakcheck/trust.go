@@ -25,6 +25,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/places"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/tokens"
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/trusted"
+	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
 const (
@@ -37,9 +38,10 @@ type slot struct {
 	name     string
 	at       int
 	disabled bool
-	tokens   bool // it verifies tokens, or is there to do so
-	asks     bool // it asks the agent
-	chooses  bool // the agent's answer chooses the route
+	tokens   bool                         // it verifies tokens, or is there to do so
+	asks     bool                         // it asks the agent
+	lenient  map[string][]topology.Issuer // by requirement, see tokens.Judge
+	chooses  bool                         // the agent's answer chooses the route
 }
 
 // filters judges the chain of HTTP filters and remembers the two that matter.
@@ -103,7 +105,7 @@ func (w *managerWalk) filter(s *slot, a *anypb.Any) {
 	where := join(w.where, "filter "+s.name)
 	switch cfg := w.unpack(a).(type) {
 	case *jwtauthnv3.JwtAuthentication:
-		tokens.Judge(w.List, where, cfg, tokens.Seat{Topology: w.top, Own: w.own, Peer: w.role == peerGateway})
+		s.lenient = tokens.Judge(w.List, where, cfg, tokens.Seat{Topology: w.top, Own: w.own, Peer: w.role == peerGateway})
 	case *httprbacv3.RBAC:
 		if s.tokens && !facts.DeniesAll(cfg) {
 			w.Report(Finding{Code: TokenUnproved, Where: where, Message: "until tokens can be verified, requests are let through"})

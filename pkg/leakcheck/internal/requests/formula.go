@@ -84,6 +84,7 @@ type Algebra struct {
 	answers   map[string][]pair
 	classSets map[string][]Truth
 	exceeding map[[2]*Language]bool
+	meeting   map[[2]*Language]bool
 
 	restLang [dimensions]*Language // what the named atoms cover together
 }
@@ -108,7 +109,7 @@ var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS
 func New(t *residency.Table, top *topology.Topology, own topology.Region) *Algebra {
 	a := &Algebra{
 		interned: map[string]*Formula{}, languages: map[string]*Language{},
-		residuals: map[residualKey]*Formula{}, answers: map[string][]pair{}, classSets: map[string][]Truth{}, exceeding: map[[2]*Language]bool{},
+		residuals: map[residualKey]*Formula{}, answers: map[string][]pair{}, classSets: map[string][]Truth{}, exceeding: map[[2]*Language]bool{}, meeting: map[[2]*Language]bool{},
 	}
 	a.None, a.Unknown, a.Whole = a.constant(No), a.constant(Maybe), a.constant(Yes)
 	a.addAtoms(Method, append(slices.Clone(methods), tableMethods(t)...), otherMethod, regexp.QuoteMeta)
@@ -137,6 +138,24 @@ func trustDomain(top *topology.Topology) string {
 
 // HostRegex is the regular expression of a host name: a host is the same with a port, and in any case.
 func HostRegex(h string) string { return `(?i)` + regexp.QuoteMeta(h) + `(:[0-9]*)?` }
+
+// RegionsOf are the regions that a host name speaks for, seen from the region own: all
+// of them where it names none.
+func RegionsOf(top *topology.Topology, own topology.Region, name string) []string {
+	if slices.ContainsFunc(own.Aliases, func(a string) bool { return HostRegex(a) == HostRegex(name) }) {
+		return []string{own.Name}
+	}
+	var out []string
+	for _, r := range top.Regions {
+		if r.Host != "" && HostRegex(r.Host) == HostRegex(name) {
+			out = append(out, r.Name)
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	return regionNames(top)
+}
 
 func tableMethods(t *residency.Table) []string {
 	var out []string
@@ -187,6 +206,18 @@ func (a *Algebra) Exceeds(l, other *Language) bool {
 	if !ok {
 		out = Exceeds(l, other)
 		a.exceeding[k] = out
+	}
+	return out
+}
+
+// Overlaps tells whether some text may be in both of two languages of this algebra,
+// worked out once.
+func (a *Algebra) Overlaps(l, other *Language) bool {
+	k := [2]*Language{l, other}
+	out, ok := a.meeting[k]
+	if !ok {
+		out = overlap(l, other)
+		a.meeting[k] = out
 	}
 	return out
 }

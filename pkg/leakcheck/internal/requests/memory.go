@@ -22,7 +22,7 @@ type Memory struct {
 // Algebra is New, remembered.
 func (m *Memory) Algebra(t *residency.Table, top *topology.Topology, own topology.Region) *Algebra {
 	key := fmt.Sprintf("%q %q %q %q", tableMethods(t), hostNames(t, top, own), regionNames(top), trustDomain(top))
-	if old := m.known[key]; old != nil && len(old.interned)+len(old.residuals)+len(old.answers)+len(old.exceeding) < fullAlgebra {
+	if old := m.known[key]; old != nil && len(old.interned)+len(old.residuals)+len(old.answers)+len(old.exceeding)+len(old.meeting) < fullAlgebra {
 		return old
 	}
 	if m.known == nil || len(m.known) >= mostAlgebras {
