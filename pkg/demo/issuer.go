@@ -92,12 +92,15 @@ func openMint(dir string) (*mint, error) {
 	return m, nil
 }
 
-// token signs a token. The issuer is the first that may name the home, else the
-// first. Home "" leaves the home claim out. Claims replace what is there.
+// token signs a token. The issuer is the first that may name the home, one whose
+// tokens do before others, else the first. Home "" leaves the home claim out. Claims replace what is there.
 func (m *mint) token(user, home string, claims map[string]any, now time.Time, ttl time.Duration) (string, error) {
 	by := m.issuers[0]
-	if i := slices.IndexFunc(m.issuers, func(i issuer) bool { return slices.Contains(i.Homes, home) }); i >= 0 {
-		by = m.issuers[i]
+	for _, says := range []bool{true, false} { // in its tokens, before in the directory only
+		if i := slices.IndexFunc(m.issuers, func(i issuer) bool { return slices.Contains(i.Homes, home) && (i.HomeClaim != "") == says }); i >= 0 {
+			by = m.issuers[i]
+			break
+		}
 	}
 	all := map[string]any{
 		by.UserClaim: user, jwt.IssuedAtKey: now.Unix(), jwt.ExpirationKey: now.Add(ttl).Unix(),

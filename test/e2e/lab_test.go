@@ -43,8 +43,8 @@ type ready struct {
 	Control struct{ Admin, XDS string }
 	Etcd    []string
 	Regions map[string]struct {
-		Gateway, GatewayTLS, Sidecar, EnvoyAdmin, Agent string
-		Backends                                        map[string]struct {
+		Gateway, GatewayTLS, Sidecar, EnvoyAdmin, Agent, AgentPeer string
+		Backends                                                   map[string]struct {
 			Address string
 			PID     int
 		}
