@@ -46,3 +46,26 @@ func TestTrustVerify(t *testing.T) {
 		}
 	}
 }
+
+// FuzzReadTrust: no file panics, and what is read is in bounds, each name and key once.
+func FuzzReadTrust(f *testing.F) {
+	k := newKey(f)
+	f.Add([]byte("# c\nkim " + k.Public() + "\n"))
+	f.Add([]byte("kim " + k.Public() + "\nkim " + k.Public()))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		trust, err := ReadTrust(data)
+		if err != nil {
+			return
+		}
+		seen := map[string]bool{}
+		for _, s := range trust {
+			if s.Name == "" || seen[s.Name] || seen[string(s.Key)] || isPublic(s.Key) != nil {
+				t.Errorf("%q: %+v", data, s)
+			}
+			seen[s.Name], seen[string(s.Key)] = true, true
+		}
+		if len(trust) == 0 || len(trust) > MaxSignatures {
+			t.Errorf("%d signers", len(trust))
+		}
+	})
+}

@@ -142,6 +142,7 @@ func TestSecretAndTheBrake(t *testing.T) {
 		"the home is denied":     {[]func(fstest.MapFS){denied}, time.Time{}, false},
 		"the home is forbidden":  {[]func(fstest.MapFS){forbidden}, time.Time{}, false},
 		"elsewhere, and denied":  {[]func(fstest.MapFS){secret("eu-frankfurt"), denied}, time.Time{}, true},
+		"nowhere that there is":  {[]func(fstest.MapFS){secret("me-riyadh, mars")}, time.Time{}, true},
 		"elsewhere, for nothing": {[]func(fstest.MapFS){secret("eu-frankfurt"), forbidden}, time.Time{}, false},
 	} {
 		fsys := contacts(t)
@@ -156,7 +157,9 @@ func TestSecretAndTheBrake(t *testing.T) {
 			t.Fatalf("%s: %v", name, problems)
 		}
 		r, problems := compile.Compile(set, c.at)
-		said := slices.ContainsFunc(problems, func(p policy.Problem) bool { return p.Code == compile.CodeSecretAbroad })
+		said := slices.ContainsFunc(problems, func(p policy.Problem) bool {
+			return p.Code == compile.CodeSecretAbroad || p.Code == compile.CodeUnknownRegion
+		})
 		if (r == nil) != c.fails || said != c.fails {
 			t.Errorf("%s: compiled is %v: %v", name, r != nil, problems)
 		}
