@@ -136,9 +136,12 @@ func (d *demo) tour(took time.Duration) {
 	for _, s := range served {
 		visit(s, "served by "+s.serve())
 	}
+	if len(served) == 0 {
+		d.tourHosts(p, vars)
+	}
 	p("")
 	p("What is not allowed, or cannot be decided, is refused with a reason in")
-	p("x-domicile-reason:")
+	p("x-domicile-reason.")
 	if refused != nil {
 		why := refused.decision.Reason
 		visit(*refused, fmt.Sprintf("refused with %d %s", why.Status(), why))
@@ -159,6 +162,31 @@ func (d *demo) tour(took time.Duration) {
 	p("Sidecars:        sidecar in demo.json of that directory")
 	p("Logs:            %s", d.place.path(dirLogs))
 	p("Ctrl-C stops all of it and removes its files.")
+}
+
+// tourHosts shows the host names of policies under which nobody shows a token: each
+// at another region's gateway, where the policies let it in there.
+func (d *demo) tourHosts(p func(format string, a ...any), vars map[string]string) {
+	routes := d.release.Table.Routes()
+	i := slices.IndexFunc(routes, func(r residency.Route) bool {
+		return r.Subject == residency.SubjectHost && r.Match.Path+r.Match.PathPrefix != "" && r.Match.Host == "" && (r.Match.Method == "" || r.Match.Method == "GET")
+	})
+	if i < 0 {
+		return
+	}
+	p("")
+	p("Before anybody has logged in, the host name decides which region serves, whichever")
+	p("gateway takes the request:")
+	p("")
+	for n, r := range d.regions {
+		for m := range d.regions {
+			entry := d.regions[(n+1+m)%len(d.regions)]
+			if to := d.release.Table.DecideHost(i, r.name, entry.name); r.host != "" && to.Allowed() {
+				p("  curl -i -H %s $%s%s    # served by %s", shellQuote("Host: "+r.host), vars[entry.name], shellQuote(routes[i].Match.Path+routes[i].Match.PathPrefix), to.Region)
+				break
+			}
+		}
+	}
 }
 
 // variables gives each region a shell variable: eu-frankfurt is EU_FRANKFURT.

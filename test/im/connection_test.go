@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -210,4 +211,30 @@ func TestHostNamesThatStandForNobody(t *testing.T) {
 		}
 	}
 	s.only(t, before, "")
+}
+
+// What the demo says of policies under which nobody shows a token is true.
+func TestTheDemoShowsHowHostNamesDecide(t *testing.T) {
+	l := start(t, nil)
+	for i, home := range regions {
+		line := "Host: " + hostOf[home]
+		eventually(t, 10*time.Second, func() error {
+			if tour, err := os.ReadFile(l.tour); err != nil || !strings.Contains(string(tour), line) {
+				return fmt.Errorf("no %q in:\n%s %w", line, tour, err)
+			}
+			return nil
+		})
+		req, err := http.NewRequest(http.MethodGet, "http://"+hostOf[home]+"/ws", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := l.client(regions[(i+1)%3]).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.Header.Get("x-backend-region") != home {
+			t.Errorf("%s: %s from %q", hostOf[home], resp.Status, resp.Header.Get("x-backend-region"))
+		}
+	}
 }

@@ -38,6 +38,7 @@ var (
 // lab is one running demo, with real servers behind its gateways.
 type lab struct {
 	dir, policies string
+	tour          string // file with what the demo prints
 	ready         struct {
 		Control struct{ Admin string }
 		Regions map[string]struct {
@@ -86,8 +87,13 @@ func start(t testing.TB, backends map[string]string, edits ...edit) *lab {
 		args = append(args, "--backend", cell+"="+addr)
 	}
 	l.cmd = exec.Command(filepath.Join(repo(), "bin", "domicile"), args...)
+	tour, err := os.Create(filepath.Join(dir, "tour"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tour.Close()
 	var out bytes.Buffer
-	l.cmd.Stdout, l.cmd.Stderr = &out, &out
+	l.cmd.Stdout, l.cmd.Stderr, l.tour = tour, &out, tour.Name()
 	if err := l.cmd.Start(); err != nil {
 		t.Fatalf("start demo (make build first): %v", err)
 	}
