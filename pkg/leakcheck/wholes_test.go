@@ -6,9 +6,13 @@ import (
 
 	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -134,6 +138,26 @@ func knowsNobody(t *testing.T, s *scene, but string) {
 	}})
 }
 
+// filtered gives a virtual host what keeps its homes from being remembered.
+func filtered(_ string, vh *routev3.VirtualHost) {
+	vh.TypedPerFilterConfig = map[string]*anypb.Any{"jwt": pack(&jwtauthnv3.PerRouteConfig{})}
+}
+
+// resolvingAnybody asks the agent whose data it is, and forwards whoever it is.
+func resolvingAnybody() *hcmv3.HttpConnectionManager {
+	m := plan{}.manager("resolve")
+	m.HttpFilters = []*hcmv3.HttpFilter{
+		httpFilter("authz", &extauthzv3.ExtAuthz{ClearRouteCache: true, Services: &extauthzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{
+			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: "agent"}},
+		}}}),
+		httpFilter("router", &routerv3.Router{}),
+	}
+	m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{Name: "resolve", VirtualHosts: []*routev3.VirtualHost{{
+		Name: "v", Domains: []string{"*"}, Routes: []*routev3.Route{asking(to(isMessage(), "message@eu"))},
+	}}}}
+	return m
+}
+
 func headerExactly(name, value string) *routev3.HeaderMatcher {
 	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
 		StringMatch: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}},
@@ -241,12 +265,41 @@ func TestWholesHoldAllButHomes(t *testing.T) {
 		}},
 		"homes that cannot be remembered": {
 			before: func(_ *testing.T, s *scene) {
-				s.routeTable("gateway", plan{vh: func(_ string, vh *routev3.VirtualHost) {
-					vh.TypedPerFilterConfig = map[string]*anypb.Any{"jwt": pack(&jwtauthnv3.PerRouteConfig{})}
-				}})
+				s.routeTable("gateway", plan{vh: filtered})
 			},
 			change: func(_ *testing.T, s *scene) {
 				s.rule("TR", "profile", func(r *residency.Rule) { r.Serve = []string{me} })
+			},
+		},
+		"a home that cannot be remembered, and went nowhere": {
+			before: func(_ *testing.T, s *scene) {
+				s.routeTable("gateway", plan{vh: filtered, list: func(_, _ string, _ []*routev3.Route) []*routev3.Route {
+					return []*routev3.Route{deny(prefix("/"))}
+				}})
+			},
+			change: func(_ *testing.T, s *scene) {
+				s.routeTable("gateway", plan{vh: filtered, list: func(_, home string, r []*routev3.Route) []*routev3.Route {
+					if home == "DE" {
+						return []*routev3.Route{to(isMessage(), "peer@me-riyadh")}
+					}
+					return []*routev3.Route{deny(prefix("/"))}
+				}})
+			},
+		},
+		"a home that comes to a listener which nobody proved": {
+			before: func(_ *testing.T, s *scene) {
+				s.c.Clusters = append(s.c.Clusters, internalCluster("resolve"))
+				l := tcpListener("resolve", "message@eu")
+				l.FilterChains[0].Filters = []*listenerv3.Filter{networkFilter(resolvingAnybody())}
+				s.c.Listeners = append(s.c.Listeners, l)
+			},
+			change: func(_ *testing.T, s *scene) {
+				s.routeTable("gateway", plan{list: func(_, home string, r []*routev3.Route) []*routev3.Route {
+					if home == "DE" {
+						r[0] = to(isMessage(), "resolve")
+					}
+					return r
+				}})
 			},
 		},
 		"what a rule says of another entry": {change: func(_ *testing.T, s *scene) {

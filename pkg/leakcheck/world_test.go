@@ -116,9 +116,10 @@ type branch struct {
 	then *xdsmatcherv3.Matcher_OnMatch
 }
 
+// pack gives equal messages equal bytes.
 func pack(m proto.Message) *anypb.Any {
-	a, err := anypb.New(m)
-	if err != nil {
+	a := &anypb.Any{}
+	if err := anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}); err != nil {
 		panic(err)
 	}
 	return a
