@@ -484,6 +484,32 @@ func TestOddBranchesAreWalkedEachTime(t *testing.T) {
 	}
 }
 
+// TestWhoLeadsToAResolverIsNotRemembered: the requests that lead there decide what it
+// is proved for, and they are in the branches of homes.
+func TestWhoLeadsToAResolverIsNotRemembered(t *testing.T) {
+	p, s := new(Prover), goodScene()
+	m := resolvingAnybody()
+	m.GetRouteConfig().VirtualHosts[0].Routes = []*routev3.Route{deny(prefix("/"))}
+	l := tcpListener("resolve", "message@eu")
+	l.FilterChains[0].Filters = []*listenerv3.Filter{networkFilter(m)}
+	s.c.Listeners, s.c.Clusters = append(s.c.Listeners, l), append(s.c.Clusters, internalCluster("resolve"))
+	for _, cluster := range []string{"message@eu", "resolve"} {
+		s.routeTable("gateway", plan{list: func(_, home string, r []*routev3.Route) []*routev3.Route {
+			if home == "DE" {
+				r[0] = to(isMessage(), cluster)
+			}
+			return r
+		}})
+		p.wholes = nil
+		if found := s.check(t, p.Check); len(found) > 0 {
+			t.Fatalf("not good: %v", found[0])
+		}
+		if want := cluster != "resolve"; (len(p.wholes) > 0) != want {
+			t.Errorf("%s: remembered %v", cluster, !want)
+		}
+	}
+}
+
 // TestMemoryIsBounded: what is held for ever counts, and all is forgotten when it is
 // too much.
 func TestMemoryIsBounded(t *testing.T) {
