@@ -1,11 +1,17 @@
 package e2e_test
 
 import (
+	"context"
 	"maps"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 )
 
 // silently adds an issuer whose tokens name no home.
@@ -78,7 +84,48 @@ func TestT07_PinsFromTheAgent(t *testing.T) {
 			}
 		}
 	}
-	// Who has a pin needs no agent; who has none is refused without one.
+	streamsOfFirstContacts(t, l, amal)
+	withoutAgents(t, l, amal)
+}
+
+// streamsOfFirstContacts: a stream goes home as well, whatever it speaks.
+func streamsOfFirstContacts(t *testing.T, l *lab, token string) {
+	t.Helper()
+	for door, url := range l.doors() {
+		before := l.counted(t)
+		ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+token), 10*time.Second)
+		c, _, err := dial(ctx, url, token)
+		if err != nil {
+			t.Fatalf("WebSocket through %s: %v", door, err)
+		}
+		if got, err := say(c, "hi"); err != nil || got != "me-riyadh:hi" {
+			t.Errorf("WebSocket through %s: %q %v", door, got, err)
+		}
+		_ = c.CloseNow()
+		conn, err := grpc.NewClient(strings.TrimPrefix(url, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		health := grpc_health_v1.NewHealthClient(conn)
+		if r, err := health.Check(ctx, &grpc_health_v1.HealthCheckRequest{}); err != nil || r.Status != grpc_health_v1.HealthCheckResponse_SERVING {
+			t.Errorf("Check through %s: %v %v", door, r, err)
+		}
+		watch, err := health.Watch(ctx, &grpc_health_v1.HealthCheckRequest{})
+		if err == nil {
+			_, err = watch.Recv()
+		}
+		if err != nil {
+			t.Errorf("Watch through %s: %v", door, err)
+		}
+		_ = conn.Close()
+		cancel()
+		only(t, l.reached(t, before), "me-riyadh")
+	}
+}
+
+// withoutAgents: who has a pin needs no agent; who has none is refused without one.
+func withoutAgents(t *testing.T, l *lab, amal string) {
+	t.Helper()
 	url := l.ready.Regions["eu-frankfurt"].Gateway + "/v1/messages"
 	pin := get(t, h1, url, amal).header.Get("domicile-pin")
 	for name, region := range l.ready.Regions {
