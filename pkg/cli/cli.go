@@ -37,6 +37,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/cli/session"
 	"github.com/domicile-dev/domicile/pkg/cli/show"
 	"github.com/domicile-dev/domicile/pkg/cli/sign"
+	"github.com/domicile-dev/domicile/pkg/cli/user"
 	"github.com/domicile-dev/domicile/pkg/lang"
 	"github.com/domicile-dev/domicile/pkg/version"
 )
@@ -115,7 +116,7 @@ Start with "domicile demo", or with "domicile init DIR" for policies of your own
 	root.SetFlagErrorFunc(session.FlagError)
 	root.AddCommand(
 		initialize.Command(a.Session), a.lintCommand(), a.testCommand(), a.renderCommand(), a.explainCommand(), explaincode.Command(a.Session), a.verifyCommand(),
-		a.statusCommand(), a.checkCommand(), home.Command(a.Session), inspect.Command(a.Session), layout.Command(a.Session), schema.Command(a.Session),
+		a.statusCommand(), a.checkCommand(), home.Command(a.Session), inspect.Command(a.Session), user.Command(a.Session), layout.Command(a.Session), schema.Command(a.Session),
 		compare.PlanCommand(a.Session), compare.BreakingCommand(a.Session), sign.KeysCommand(a.Session), sign.ApproveCommand(a.Session),
 		a.versionCommand(), exitCodesTopic(),
 	)

@@ -72,6 +72,13 @@ func (d *demo) certify() error {
 	if err := p.Save(d.place.path(dirCerts, "control")); err != nil {
 		return err
 	}
+	// For domicile user move --dir.
+	if p, err = a.Issue(identity.ID{Region: identity.NoRegion, Role: identity.RoleOperator, Name: "demo"}, local); err != nil {
+		return err
+	}
+	if err := p.Save(d.place.path(dirCerts, "operator")); err != nil {
+		return err
+	}
 	for _, r := range d.regions {
 		agent, err := a.Issue(agentID(r.name), local)
 		if err != nil {

@@ -25,5 +25,5 @@ var catalogues = []map[string]string{
 	zhRecord,
 	zhShow,
 	zhSign,
-	zhSuppress,
+	zhSuppress, zhUser,
 }

@@ -95,6 +95,7 @@ type Demo struct {
 	} `json:"control"`
 	Regions map[string]struct {
 		Agent      string `json:"agent"`      // URL
+		AgentPeer  string `json:"agentPeer"`  // host:port, mTLS
 		EnvoyAdmin string `json:"envoyAdmin"` // URL
 	} `json:"regions"`
 }
