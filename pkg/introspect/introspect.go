@@ -135,8 +135,7 @@ func (c *Client) name(i topology.Issuer, token string) (string, error) {
 		return "", fmt.Errorf("ask issuer %s: %w", i.Issuer, err)
 	}
 	m := hmac.New(sha256.New, c.key)
-	fmt.Fprintf(m, "%d:%s", len(asked), asked)
-	io.WriteString(m, token)
+	fmt.Fprintf(m, "%d:%s%s", len(asked), asked, token)
 	return string(m.Sum(nil)), nil
 }
 

@@ -54,7 +54,7 @@ func TestAge(t *testing.T) {
 		get(1, false)
 		time.Sleep(10*time.Second - 1)
 		get(1, false)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		s.err = errors.New("down")
 		get(0, true)
 		get(0, true) // errors are not remembered
@@ -89,7 +89,7 @@ func TestAgeCountsFromTheQuestion(t *testing.T) {
 		a := get(slow)
 		time.Sleep(time.Second - 1)
 		b := get(fresh)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if diff := cmp.Diff([]int{1, 1, 2}, []int{a, b, get(fresh)}); diff != "" {
 			t.Error(diff)
 		}

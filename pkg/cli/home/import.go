@@ -122,7 +122,7 @@ is at home, unless the deployment says otherwise.`,
 
 func (i *importing) run(cmd *cobra.Command, path string, e directory.Editor) error {
 	i.name = path
-	var from io.Reader = cmd.InOrStdin()
+	from := cmd.InOrStdin()
 	if path == "-" {
 		i.name = "<stdin>"
 	} else {

@@ -66,7 +66,9 @@ func (r *reading) read(from io.Reader) error {
 	r.users = map[string]listed{}
 	in := bufio.NewReaderSize(from, maxLine)
 	if bom, err := in.Peek(3); err == nil && string(bom) == "\ufeff" {
-		in.Discard(3)
+		if _, err := in.Discard(len(bom)); err != nil {
+			return err
+		}
 	}
 	first, err := firstByte(in)
 	switch {

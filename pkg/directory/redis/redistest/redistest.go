@@ -119,18 +119,25 @@ func (s *Server) Stop(testing.TB) { s.kill() }
 
 func (s *Server) kill() {
 	if s.cmd != nil {
-		s.cmd.Process.Kill()
-		s.cmd.Wait()
+		_ = s.cmd.Process.Kill() // it may have ended by itself
+		_ = s.cmd.Wait()         // tells that it was killed
 		s.cmd = nil
 	}
 }
 
 // Freeze stops the server's process without ending it: connections stay open and
 // nobody answers. Thaw ends that.
-func (s *Server) Freeze(testing.TB) { s.cmd.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Freeze(t testing.TB) { s.signal(t, syscall.SIGSTOP) }
 
 // Thaw lets a frozen server go on.
-func (s *Server) Thaw(testing.TB) { s.cmd.Process.Signal(syscall.SIGCONT) }
+func (s *Server) Thaw(t testing.TB) { s.signal(t, syscall.SIGCONT) }
+
+func (s *Server) signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
 
 func (s *Server) until(t testing.TB, yes func() bool) {
 	t.Helper()
@@ -151,7 +158,9 @@ func (s *Server) answers() bool {
 	if !s.plain {
 		return true
 	}
-	c.SetDeadline(time.Now().Add(time.Second))
+	if c.SetDeadline(time.Now().Add(time.Second)) != nil {
+		return false
+	}
 	fmt.Fprint(c, "PING\r\n")
 	line, err := bufio.NewReader(c).ReadString('\n')
 	return err == nil && strings.HasPrefix(line, "+PONG")
