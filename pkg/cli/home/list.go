@@ -96,15 +96,40 @@ func firstByte(in *bufio.Reader) (byte, error) {
 	return 0, nil
 }
 
+// errLong ends the reading of a record.
+var errLong = errors.New("record too long")
+
+// gauge reads so many bytes between two records and no more: a quotation mark that is
+// never closed must not take a whole list into memory.
+type gauge struct {
+	from io.Reader
+	left int
+}
+
+func (g *gauge) Read(p []byte) (int, error) {
+	if g.left <= 0 {
+		return 0, errLong
+	}
+	n, err := g.from.Read(p)
+	g.left -= n
+	return n, err
+}
+
 func (r *reading) readCSV(in io.Reader) error {
-	c := csv.NewReader(in)
+	g := &gauge{in, maxLine}
+	c := csv.NewReader(g)
+	last := 0
 	c.ReuseRecord = true
 	c.FieldsPerRecord = -1
 	for n := 0; ; n++ {
 		record, err := c.Read()
+		g.left = maxLine
 		var wrong *csv.ParseError
 		switch {
 		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, errLong):
+			r.fail(last+1, lang.T("the line is longer than %d bytes", maxLine))
 			return nil
 		case errors.As(err, &wrong): // what follows cannot be told apart any more
 			r.fail(wrong.Line, lang.T("not CSV: a quotation mark stands where none may"))
@@ -113,6 +138,7 @@ func (r *reading) readCSV(in io.Reader) error {
 			return err
 		}
 		line, _ := c.FieldPos(0)
+		last = line
 		switch {
 		case len(record) != 2:
 			r.fail(line, lang.T("%d fields, want two: user,home", len(record)))
