@@ -218,6 +218,8 @@ func (t *translation) lastHopRemovals(r residency.Route) []string {
 	out := []string{entryHeader}
 	if r.Subject != residency.SubjectHost {
 		out = append(out, t.creds.Stripped()...)
+	} else if t.Topology.Pins != nil {
+		out = append(out, t.Topology.Pins.Header)
 	}
 	if t.Topology.Pins != nil {
 		out = append(out, tokens.PinCredentialHeader)

@@ -32,6 +32,7 @@ import (
 // The regions of testdata/policies, the home that each serves, and its host name.
 var (
 	regions = []string{"me-riyadh", "tr-istanbul", "eu-frankfurt"}
+	homeOf  = map[string]string{"me-riyadh": "SA", "tr-istanbul": "TR", "eu-frankfurt": "DE"}
 	hostOf  = map[string]string{"me-riyadh": "sa.im.example.com", "tr-istanbul": "tr.im.example.com", "eu-frankfurt": "eu.im.example.com"}
 )
 
