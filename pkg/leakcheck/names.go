@@ -7,11 +7,8 @@ import (
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	internalupstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
-	proxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"github.com/domicile-dev/domicile/pkg/leakcheck/internal/facts"
@@ -36,6 +33,7 @@ func (k *checker) byName(where string, l *listenerv3.Listener, prefix string) {
 				Message: "connections may last for ever here, and no internal listener of their own stands behind them to be removed",
 			})
 		}
+		k.addresses(where, cluster)
 		for _, h := range k.reach(cluster) {
 			switch {
 			case streams:
@@ -49,15 +47,24 @@ func (k *checker) byName(where string, l *listenerv3.Listener, prefix string) {
 	}
 }
 
-// regionsOf are the regions whose host a server name is: Envoy spells names small.
-func (k *checker) regionsOf(name string) []topology.Region {
-	return slices.DeleteFunc(slices.Clone(k.top.Regions), func(r topology.Region) bool { return strings.ToLower(r.Host) != name })
+// addresses: a listener that believes the client's address where it stands before the
+// first byte must be told it by Envoy, or clients tell it themselves.
+func (k *checker) addresses(where, cluster string) {
+	for _, c := range k.Clusters[cluster] {
+		for _, name := range facts.InternalListeners(c) {
+			for _, l := range k.Internal[name] {
+				if facts.BelievesAddress(l) && !facts.WritesAddress(c.GetTransportSocket()) {
+					k.Report(Finding{Code: HeaderTrust, Where: where, Cluster: cluster, Message: "clients may write the address that they come from themselves"})
+				}
+			}
+		}
+	}
 }
 
 // passedOn: a connection goes undecrypted to the gateway of the region whose host it
 // names, and nowhere else.
 func (k *checker) passedOn(where, name string, h places.Hit) {
-	for _, r := range k.regionsOf(name) {
+	for _, r := range names.Regions(k.top, name) {
 		if r.Name != k.own.Name && names.At(h.Endpoint, r.TLS) {
 			return
 		}
@@ -72,7 +79,7 @@ func (k *checker) passedOn(where, name string, h places.Hit) {
 // are reached here, or through that region's gateway.
 func (k *checker) streamEnds(where, name string, h places.Hit, s topology.Stream) {
 	f := Finding{Code: RegionNotAllowed, Where: where, Class: s.Class, Region: h.Region, Cluster: h.Cluster, Endpoint: h.Endpoint}
-	for _, r := range k.regionsOf(name) {
+	for _, r := range names.Regions(k.top, name) {
 		here := r.Name == k.own.Name && names.At(h.Endpoint, r.Backends[s.Service]...)
 		there := r.Name != k.own.Name && names.At(h.Endpoint, names.Door(r, s))
 		if !here && !there {
@@ -98,7 +105,7 @@ func (k *checker) decrypted(where, name string) {
 	if name == names.None || slices.Contains(names.Own(k.own), name) {
 		return
 	}
-	regions := k.regionsOf(name)
+	regions := names.Regions(k.top, name)
 	if len(regions) == 0 {
 		k.Report(Finding{Code: Decrypted, Where: where, Message: fmt.Sprintf("connections to %s are decrypted, and no region has that name", name)})
 	}
@@ -166,12 +173,4 @@ func (k *checker) firstTime(role managerRole, f *listenerv3.Filter) bool {
 	first := !k.managed[key]
 	k.managed[key] = true
 	return first
-}
-
-// writesAddress tells whether a transport does nothing but write the client's address
-// before what goes to an internal listener.
-func writesAddress(ts *corev3.TransportSocket) bool {
-	var w proxyv3.ProxyProtocolUpstreamTransport
-	var to internalupstreamv3.InternalUpstreamTransport
-	return ts.GetTypedConfig().UnmarshalTo(&w) == nil && w.GetTransportSocket().GetTypedConfig().UnmarshalTo(&to) == nil
 }

@@ -211,6 +211,9 @@ func TestLeaksByServerName(t *testing.T) {
 		"decrypted, and passed on as bytes": {leakcheck.NotJudged, func(_ *testing.T, c *leakcheck.Config) {
 			listenerOf(*c, "entry/tr").GetFilterChains()[0].Filters = listenerOf(*c, "pass/sa").GetFilterChains()[0].GetFilters()
 		}},
+		"clients write their own address": {leakcheck.HeaderTrust, func(_ *testing.T, c *leakcheck.Config) {
+			clusterOf(*c, "sni/tr.im.example.com").TransportSocket = clusterOf(*c, sa).GetTransportSocket()
+		}},
 		"a stream to another region's backends": {leakcheck.RegionNotAllowed, func(_ *testing.T, c *leakcheck.Config) {
 			connectTo(clusterOf(*c, "to/"+innerOf(*c, stream)), "10.2.1.1", 8080)
 		}},

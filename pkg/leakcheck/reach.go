@@ -217,7 +217,7 @@ func (k *checker) transport(where string, c *clusterv3.Cluster, hits []places.Hi
 	case *rawbufferv3.RawBuffer, *internalupstreamv3.InternalUpstreamTransport:
 		proved = func(string) bool { return false }
 	default:
-		if (ts.GetTypedConfig() != nil || ts.GetName() != "") && !writesAddress(ts) {
+		if (ts.GetTypedConfig() != nil || ts.GetName() != "") && !facts.WritesAddress(ts) {
 			k.Unjudged(where, "transport socket %s of type %s (%v)", ts.GetName(), ts.GetTypedConfig().GetTypeUrl(), err)
 		}
 		proved = func(string) bool { return false }

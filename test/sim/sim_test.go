@@ -54,6 +54,10 @@ func TestR1_UnderObservation(t *testing.T) {
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join("..", "..", "policies"))); err != nil {
 		t.Fatal(err)
 	}
+	// It says what becomes of QA without a rule.
+	if err := os.Remove(filepath.Join(dir, "deployment_test.yaml")); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
 	deployment := filepath.Join(dir, "deployment.yaml")
 	text, err := os.ReadFile(deployment)
 	if err != nil {

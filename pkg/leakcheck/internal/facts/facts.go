@@ -15,6 +15,8 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	internalupstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
+	proxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 )
 
@@ -86,6 +88,35 @@ func Inside(c *clusterv3.Cluster) bool {
 		}
 	}
 	return static
+}
+
+// InternalListeners are the names of those that a cluster leads to.
+func InternalListeners(c *clusterv3.Cluster) []string {
+	var out []string
+	for _, group := range c.GetLoadAssignment().GetEndpoints() {
+		for _, e := range group.GetLbEndpoints() {
+			if a := e.GetEndpoint().GetAddress().GetEnvoyInternalAddress(); a != nil {
+				out = append(out, a.GetServerListenerName())
+			}
+		}
+	}
+	return out
+}
+
+// BelievesAddress tells whether a listener takes the client's address from what comes
+// before the first byte (the PROXY protocol).
+func BelievesAddress(l *listenerv3.Listener) bool {
+	return slices.ContainsFunc(l.GetListenerFilters(), func(f *listenerv3.ListenerFilter) bool {
+		return f.GetTypedConfig().GetTypeUrl() == "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+	})
+}
+
+// WritesAddress tells whether a transport does nothing but write the client's address
+// before what goes to an internal listener.
+func WritesAddress(ts *corev3.TransportSocket) bool {
+	var w proxyv3.ProxyProtocolUpstreamTransport
+	var to internalupstreamv3.InternalUpstreamTransport
+	return ts.GetTypedConfig().UnmarshalTo(&w) == nil && w.GetTransportSocket().GetTypedConfig().UnmarshalTo(&to) == nil
 }
 
 // SameKeys compares key sets as JSON. No keys at all verify nothing.

@@ -57,6 +57,11 @@ func Own(r topology.Region) []string {
 	return out
 }
 
+// Regions are those whose host a server name is: Envoy spells names small.
+func Regions(top *topology.Topology, name string) []topology.Region {
+	return slices.DeleteFunc(slices.Clone(top.Regions), func(r topology.Region) bool { return strings.ToLower(r.Host) != name })
+}
+
 // Door is host:port at which a region's gateway takes a stream that comes from
 // another region's; "" where there is none.
 func Door(r topology.Region, s topology.Stream) string {
