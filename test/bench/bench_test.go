@@ -47,7 +47,7 @@ func TestFlags(t *testing.T) {
 		t.Errorf("%+v %v", o, err)
 	}
 	for _, bad := range [][]string{
-		{"--rows", "P2"}, {"--rows", ""}, {"--rounds", "0"}, {"--seconds", "0"}, {"--output", "xml"}, {"--users", "30000"}, {"--users", "1"}, {"--changes", "1"}, {"x"}, {"--seconds", "31"},
+		{"--rows", "P8"}, {"--rows", ""}, {"--rounds", "0"}, {"--seconds", "0"}, {"--output", "xml"}, {"--users", "30000"}, {"--users", "1"}, {"--changes", "1"}, {"x"}, {"--seconds", "31"},
 	} {
 		if _, err := parseFlags(bad, io.Discard); err == nil {
 			t.Errorf("%v was taken", bad)

@@ -1,5 +1,5 @@
 // Command bench measures Domicile against what stands beside it in the same run
-// and prints the ratios of the project's goals, rows P1, P3 to P7, P16 and
+// and prints the ratios of the project's goals, rows P1 to P7, P16 and
 // P17: `make bench`, or `go run ./test/bench --rows P1,P7`.
 //
 // # Method
@@ -10,7 +10,7 @@
 // are printed with the versions of everything that took part. The median is
 // judged against the goal. Any answer but 200 ends the run with exit code 1.
 //
-// P1 and P3 to P6 run one Envoy with one worker on the product's own
+// P1 to P6 run one Envoy with one worker on the product's own
 // translation. In the same Envoy stand the rivals: a bare listener (the
 // gateway's connection manager with all its hardening, router only, one static
 // route to the same cluster), a call-out to a Go gRPC server over a Unix socket,
@@ -25,6 +25,8 @@
 // bottleneck; "busy" tells. CPU time of the proxy for one request, which the
 // kernel counts and the neighbours disturb less, is the second ratio; the
 // call-out server's time counts as the proxy's.
+//
+// P2 is an Envoy of its own, as P5: opaque tokens, a pin beside each, and no agent.
 //
 // P4 asks at half of the rate that saturates the slower side, whether answers are
 // in or not, and takes the difference of the quantiles of both sides, per round.
@@ -71,7 +73,7 @@ type options struct {
 }
 
 // allRows are the rows that can be measured, in the order in which they are.
-var allRows = []string{"P1", "P3", "P4", "P5", "P6", "P7", "P16", "P17"}
+var allRows = []string{"P1", "P2", "P3", "P4", "P5", "P6", "P7", "P16", "P17"}
 
 func main() {
 	if len(os.Args) > 1 {
@@ -157,7 +159,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		rows []string
 		run  func(context.Context) error
 	}{
-		{[]string{"P1", "P3", "P4", "P5", "P6"}, b.traffic},
+		{[]string{"P1", "P2", "P3", "P4", "P5", "P6"}, b.traffic},
 		{[]string{"P7"}, b.change},
 		{[]string{"P16"}, b.decide},
 		{[]string{"P17"}, b.build},

@@ -59,7 +59,7 @@ func (m samples) add(side string, s sample) {
 func (m samples) rate(a, b string) figures.Series { return m[a]["rate"].Over(m[b]["rate"]) }
 func (m samples) cost(a, b string) figures.Series { return m[b]["cost"].Over(m[a]["cost"]) }
 
-// requestRows measures P1, P3 and P5 in the same rounds.
+// requestRows measures P1, P2, P3 and P5 in the same rounds.
 func (b *bench) requestRows(ctx context.Context, sides []*side) error {
 	if err := b.loads(sides); err != nil {
 		return err
@@ -123,6 +123,12 @@ func (b *bench) loads(sides []*side) error {
 		switch s.name {
 		case pinnedSide:
 			s.cold = func(round int) *load.Requests { return rounds[round] }
+		case pinSide:
+			list, err := b.mint.pinRequests(b.tokens, smallHomes)
+			if err != nil {
+				return err
+			}
+			s.load = &load.Requests{List: list}
 		case bigSide:
 			many, err := b.mint.requests("user", b.tokens, bigHomes)
 			if err != nil {
@@ -153,6 +159,9 @@ func (b *bench) printRequests(sides []*side, m samples) {
 			r.Add("P3", "the same by the proxy's CPU time a request", "×", m.cost(pinnedSide, s.name), goals[s.name])
 			r.Add("P3", titles[s.name]+" / bare, requests/s", "×", m.rate(s.name, bareSide), nil)
 			row = "P3"
+		case s.name == pinSide:
+			b.printPins(m)
+			row = "P2"
 		case s.name == bigSide:
 			r.Add("P5", "1,000 homes / 10 homes, requests/s", "×", m.rate(bigSide, pinnedSide), figures.AtLeast(0.97))
 			r.Add("P5", "the same by Envoy's CPU time a request", "×", m.cost(bigSide, pinnedSide), figures.AtLeast(0.97))

@@ -111,7 +111,7 @@ func (b *bench) close() {
 	b.sites = nil
 }
 
-// traffic measures P1, P3, P4, P5 and P6.
+// traffic measures P1 to P6.
 func (b *bench) traffic(ctx context.Context) error {
 	s, err := b.newSite()
 	if err != nil {
@@ -122,7 +122,7 @@ func (b *bench) traffic(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.wants("P1", "P3", "P5") {
+	if b.wants("P1", "P2", "P3", "P5") {
 		if err := b.requestRows(ctx, sides); err != nil {
 			return err
 		}
@@ -192,8 +192,14 @@ func (b *bench) sides(ctx context.Context, s *site.Site) ([]*side, error) {
 			out = append(out, x)
 		}
 	}
-	if b.wants("P5") {
-		x, err := b.startEnvoy(ctx, s, bigSide, bigHomes, backend, rivals{})
+	for _, more := range []struct {
+		row, side string
+		homes     int
+	}{{"P2", pinSide, smallHomes}, {"P5", bigSide, bigHomes}} {
+		if !b.wants(more.row) {
+			continue
+		}
+		x, err := b.startEnvoy(ctx, s, more.side, more.homes, backend, rivals{})
 		if err != nil {
 			return nil, err
 		}
@@ -228,10 +234,11 @@ func (b *bench) startEnvoy(ctx context.Context, s *site.Site, name string, homes
 	if err != nil {
 		return nil, err
 	}
-	res, err := envoy.Translate(envoy.Input{
-		Table: t, Node: envoy.Node{Region: here, Role: envoy.Gateway},
-		Topology: place(b.mint.JWKS, x.addr, backend, s.Path("agent.sock"), nobody),
-	})
+	top := place(b.mint.JWKS, x.addr, backend, s.Path("agent.sock"), nobody)
+	if name == pinSide {
+		withPins(top, b.mint.JWKS)
+	}
+	res, err := envoy.Translate(envoy.Input{Table: t, Node: envoy.Node{Region: here, Role: envoy.Gateway}, Topology: top})
 	if err != nil {
 		return nil, err
 	}
