@@ -205,7 +205,12 @@ func box(tok string) string {
 	return "/ws?v=" + base64.StdEncoding.EncodeToString(data)
 }
 
-func query(path string) resolver.Request { return resolver.Request{Path: path} }
+func query(path string) resolver.Request {
+	return resolver.Request{Path: path, Headers: map[string]string{}}
+}
+
+// padded makes the length of a JSON text one of which base64 needs no padding.
+func padded(s string) string { return s + strings.Repeat(" ", (3-len(s)%3)%3) }
 
 // byEnvoy is a request whose token Envoy has verified.
 func byEnvoy(issuer, user, tok string) resolver.Request {
@@ -286,6 +291,8 @@ func TestResolve(t *testing.T) {
 		"OpenIM in v and beside it": {query(box(good) + "&token=" + good), "SA", ""},
 		"v against token":           {query(box(good) + "&token=" + b.openIMToken(t, b.secret, map[string]any{"UserID": "deniz"})), "", residency.TwoIdentities},
 		"v is no base64":            {query("/ws?v=%%%"), "", residency.BadToken},
+		"v with a line break":       {query("/ws?v=" + box(good)[6:20] + "%0A" + box(good)[20:]), "", residency.BadToken},
+		"v and then dirt":           {query("/ws?v=" + base64.RawStdEncoding.EncodeToString([]byte(padded(`{"token":"`+good+`"}`))) + "!"), "", residency.BadToken},
 		"v is a version":            {query("/ws?v=2"), "", residency.BadToken},
 		"v is no JSON":              {query("/ws?v=" + base64.StdEncoding.EncodeToString([]byte("token"))), "", residency.BadToken},
 		"v has no token":            {query("/ws?v=" + base64.StdEncoding.EncodeToString([]byte(`{"x":1}`))), "", residency.BadToken},
