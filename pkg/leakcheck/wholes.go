@@ -155,7 +155,7 @@ func (k *checker) proves(at *site, home string, on *xdsmatcherv3.Matcher_OnMatch
 // keep remembers what a walk without any finding has shown of everything but the
 // branches of homes.
 func (p *Prover) keep(name []byte, trees []*xdsmatcherv3.Matcher_MatcherTree, k *checker) {
-	if k.odd || k.table.OfHomes || len(k.leads) > 0 { // what leads to a resolver decides what it is proved for
+	if k.odd || k.table.OfHomes {
 		return
 	}
 	for t := range k.sites {
