@@ -129,7 +129,7 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 		}},
 		HttpFilters:                  t.filters(name),
 		UpgradeConfigs:               []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		LocalReplyConfig:             t.replies(reply.FromVirtualHost, t.fenced(name)),
+		LocalReplyConfig:             t.replies(reply.FromVirtualHost, fenced(name)),
 		UseRemoteAddress:             wrapperspb.Bool(true),
 		NormalizePath:                wrapperspb.Bool(true),
 		MergeSlashes:                 true,
@@ -175,19 +175,20 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 // filters are those of a listener. Who calls, and by what pin, comes by ECDS.
 func (t *translation) filters(listener string) []*hcmv3.HttpFilter {
 	out := []*hcmv3.HttpFilter{tokens.ByECDS(t.Packer, tokens.Name(t.Topology, listener == Peer), tokens.Type, fromADS())}
-	if t.fenced(listener) {
-		pin := tokens.ByECDS(t.Packer, tokens.PinFilterName, tokens.PinFilterType, fromADS())
-		pin.Disabled = true
-		out = append(out, fence.Filter(t.Packer), pin)
+	if fenced(listener) {
+		out = append(out, fence.Filter(t.Packer))
+		if t.Topology.Pins != nil {
+			pin := tokens.ByECDS(t.Packer, tokens.PinFilterName, tokens.PinFilterType, fromADS())
+			pin.Disabled = true
+			out = append(out, pin)
+		}
 	}
 	return append(out, t.router())
 }
 
-// fenced tells whether a listener has the filters of users whose home agents know:
-// pins, and the fence.
-func (t *translation) fenced(listener string) bool {
-	return t.Topology.Pins != nil && listener != "egress"
-}
+// fenced tells whether a listener takes users, of whom some may have moved or been
+// erased while their tokens are good.
+func fenced(listener string) bool { return listener != "egress" }
 
 func removePrefix(prefix string) *mutationv3.HeaderMutation {
 	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{

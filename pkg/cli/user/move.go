@@ -151,9 +151,6 @@ func (m *move) run(cmd *cobra.Command, src session.Source, local users.Local, ag
 			return exit.Errorf(exit.Findings, "the policy knows no home %s", home)
 		}
 	}
-	if l.Topology.Pins == nil {
-		return exit.Errorf(exit.Findings, "the deployment has no pins, so its gateways keep nobody out: write pins: {} into deployment.yaml, and apply")
-	}
 	m.moveResult = moveResult{Versioned: session.V1(), plan: planMove(l.Table, m.from, m.to), Fenced: []fenced{}}
 	if validate || len(m.Against) > 0 {
 		return m.report()
