@@ -160,7 +160,8 @@ func decide(t *residency.Table, home, entry string) []decision {
 	return out
 }
 
-// best is the decision at the entry, or at the first that may take it.
+// best is the decision at the entry; without one, at the region that serves, or else at
+// the first that may take it.
 func best(t *residency.Table, q residency.Query) decision {
 	entries := []string{q.Entry}
 	if q.Entry == "" {
@@ -169,19 +170,19 @@ func best(t *residency.Table, q residency.Query) decision {
 			entries = append(entries, r.Name)
 		}
 	}
-	var first decision
+	var found decision
 	for i, e := range entries {
 		q.Entry = e
 		d := t.Decide(q)
 		out := decision{Class: q.Class, Allowed: d.Allowed(), Reason: d.Reason, Region: d.Region, Entry: e}
-		if out.Allowed {
+		switch {
+		case out.Allowed && e == out.Region:
 			return out
-		}
-		if i == 0 {
-			first = out
+		case i == 0, out.Allowed && !found.Allowed:
+			found = out
 		}
 	}
-	return first
+	return found
 }
 
 // instants are the claims that hold seconds since 1970.
