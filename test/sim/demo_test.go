@@ -19,8 +19,8 @@ type demo struct {
 	dir     string
 	today   map[string]struct{ Address string }
 	regions map[string]struct {
-		Gateway, Sidecar string
-		Backends         map[string]struct{ Address string }
+		Gateway, Sidecar, AgentPeer string
+		Backends                    map[string]struct{ Address string }
 	}
 }
 

@@ -26,7 +26,11 @@ func (g *generator) next() (string, wire) {
 	g.n++
 	w := wire{region: d.region, role: d.role, h2: g.of(7), marker: fmt.Sprintf("sim=%s-%d.", g.name, g.n)}
 	w.method = pick(g, "GET", "GET", "GET", "POST", "POST", "PUT", "OPTIONS", "HEAD")
-	token, query := g.credentials(&w)
+	credentials := g.credentials
+	if findable {
+		credentials = g.whoever
+	}
+	token, query := credentials(&w)
 	g.path(&w, g.pool.known[token].user)
 	if query != "" {
 		query = "&" + query

@@ -1,12 +1,12 @@
 package sim_test
 
 import (
+	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 )
 
-// This file is the oracle. It is written from the words of the design and from
+// This file is the oracle, with reading_test.go. It is written from the words of the design and from
 // the facts of policies/, set down again by hand; it shares no code with pkg/,
 // nor with the generator. It reads a request as it goes over the wire and says
 // what may happen to it.
@@ -15,18 +15,22 @@ import (
 var (
 	regionOfHome = map[string]string{"SA": "me-riyadh", "TR": "tr-istanbul", "DE": "eu-frankfurt", "FR": "eu-frankfurt"}
 	regionOfHost = map[string]string{"sa.im.example.com": "me-riyadh", "tr.im.example.com": "tr-istanbul", "eu.im.example.com": "eu-frankfurt"}
-	observed     = "" // the home under observation
+	observed     = ""                  // the home under observation
+	findable     = false               // tokens may stand elsewhere or name no home, and there are pins
+	fenced       = map[string]string{} // users who are erased, or the home that they left
+	epochs       = map[string]string{"SA": "2"}
 	entitled     = []string{"SA", "TR", "DE", "FR", "QA"}
 )
 
 const (
 	issuer   = "https://id.example.com"
+	homeless = "https://accounts.example.com" // its tokens name no home
 	loopback = "127.0.0.1"
 )
 
 var statuses = map[string]int{
 	"bad-request": 400, "no-identity": 401, "bad-token": 401, "two-identities": 401, "issuer-not-entitled": 403, "no-home": 403,
-	"no-class": 403, "no-rule": 403, "entry-not-allowed": 403, "wrong-host": 421, "not-decidable": 503,
+	"no-class": 403, "no-rule": 403, "entry-not-allowed": 403, "erased": 410, "wrong-host": 421, "not-decidable": 503,
 }
 
 func deny(reasons ...string) []outcome {
@@ -52,12 +56,15 @@ func deny(reasons ...string) []outcome {
 //     not-decidable, or the refusal that the caller's own home would get;
 //   - choice 5: an upgrade of something that is no WebSocket: the backend may
 //     have answered before the connection is closed;
-//   - choice 6: over HTTP/2 a bad request may be reset.
-func judge(w wire, tokens map[string]holder) []outcome {
+//   - choice 6: over HTTP/2 a bad request may be reset;
+//   - choice 7: a parameter with an escape in its name is a token's, or a stray one too;
+//   - choice 8: a pin beside a token that would be refused for its home anyway;
+//   - choice 9: a pin of somebody who is kept out, whoever presents it.
+func judge(w wire, known *pool) []outcome {
 	r := read(w)
 	out := deny("bad-request")
 	if !r.bad {
-		out = decide(w, r, tokens)
+		out = decide(w, r, known)
 		if r.careless {
 			out = append(out, deny("bad-request")...)
 		}
@@ -73,165 +80,29 @@ func judge(w wire, tokens map[string]holder) []outcome {
 	return out
 }
 
-// reading is what a request says once everything is normalised.
-type reading struct {
-	bad, careless          bool
-	host, path, query      string
-	authorization, cookies []string
-	nominated              bool   // Connection names authorization
-	webSocket              bool   // asks for one
-	version                string // of the WebSocket protocol
-	grpc                   bool
-}
-
-func read(w wire) reading {
-	var r reading
-	all := map[string][]string{}
-	for _, h := range w.headers {
-		name := strings.ToLower(h[0])
-		all[name] = append(all[name], h[1])
-		r.bad = r.bad || name == "" || strings.ContainsAny(name, "_ \t")
-	}
-	lengths, hosts := all["content-length"], all["host"]
-	r.authorization, r.cookies = all["authorization"], all["cookie"]
-	r.version, r.grpc = strings.Join(all["sec-websocket-version"], ","), slices.Contains(all["content-type"], "application/grpc")
-	connection := strings.Split(strings.ToLower(strings.ReplaceAll(strings.Join(all["connection"], ","), " ", "")), ",")
-	r.nominated = slices.Contains(connection, "authorization")
-	if upgrade := all["upgrade"]; len(upgrade) > 0 && slices.Contains(connection, "upgrade") {
-		r.webSocket = strings.EqualFold(upgrade[0], "websocket")
-		r.careless = !r.webSocket
-	}
-	r.careless = r.careless || len(connection) >= 10
-	// Beside an absolute target a Host says nothing.
-	absolute := len(w.target) > 7 && strings.EqualFold(w.target[:7], "http://")
-	if absolute && (len(hosts) != 1 || hosts[0] == "") {
-		r.careless, hosts = true, []string{loopback}
-	}
-	if len(hosts) != 1 || len(lengths)+len(all["transfer-encoding"]) > 1 || strings.Trim(strings.Join(lengths, ""), "0123456789") != "" {
-		r.bad = true
-		return r
-	}
-	r.readTarget(w, hosts[0], absolute)
-	return r
-}
-
-func (r *reading) readTarget(w wire, host string, absolute bool) {
-	target := w.target
-	r.bad = r.bad || host == ""
-	if absolute {
-		authority, rest, _ := strings.Cut(target[7:], "/")
-		if _, after, user := strings.Cut(authority, "@"); user {
-			authority, r.careless = after, true
-		}
-		r.careless = r.careless || canonical(host) != canonical(authority)
-		target, host = "/"+rest, authority
-	}
-	r.host = canonical(host)
-	known := regionOfHost[r.host] != "" || r.host == loopback
-	if r.host == "" || !known && w.role == "gateway" {
-		r.bad = true
-	}
-	if !strings.HasPrefix(target, "/") || strings.Contains(target, "#") {
-		r.bad = true
-	}
-	path, query, _ := strings.Cut(target, "?")
-	if strings.Contains(path, `\`) {
-		r.careless, path = true, strings.ReplaceAll(path, `\`, "/")
-	}
-	var segments []string
-	parts := strings.Split(path, "/")
-	for i, s := range parts {
-		s = unescape(s, r)
-		if name, _, params := strings.Cut(s, ";"); params {
-			if name != ".." && name != "." {
-				r.bad = true // a parameter could hide where a class ends
-			}
-			s, r.careless = name, true
-		}
-		dots := s == "" || s == "." || s == ".."
-		if s == ".." && len(segments) > 0 {
-			segments = segments[:len(segments)-1]
-		}
-		if !dots {
-			segments = append(segments, s)
-		} else if i == len(parts)-1 {
-			segments = append(segments, "")
-		}
-	}
-	r.path, r.query = "/"+strings.Join(segments, "/"), query
-	// Only what can be closed later may be upgraded.
-	if class, _ := classify(*r); r.webSocket && r.path != "/ws" && !(class == "message" && r.grpc) {
-		r.bad = true
-	}
-}
-
-// canonical gives the one spelling of a host, without its port; "" if there is
-// none.
-func canonical(host string) string {
-	name, port, _ := strings.Cut(host, ":")
-	name = strings.ToLower(name)
-	plain := strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789.-") == ""
-	if !plain || strings.HasSuffix(name, ".") || strings.Trim(port, "0123456789") != "" {
-		return ""
-	}
-	return name
-}
-
-// unescape decodes what needs no escape. An escape that hides a separator, a
-// parameter, an escape or the end of a string is ambiguous.
-func unescape(s string, r *reading) string {
-	first, rest, escaped := strings.Cut(s, "%")
-	for i := range len(first) {
-		r.bad = r.bad || first[i] >= 0x80
-	}
-	if !escaped {
-		return s
-	}
-	code, err := strconv.ParseUint(rest[:min(2, len(rest))], 16, 8)
-	if err != nil || len(rest) < 2 {
-		r.bad = true
-		return first + "%" + unescape(rest, r)
-	}
-	c := string(rune(code))
-	switch {
-	case strings.Contains("/\\;%\x00", c):
-		r.bad = true
-	case code < 0x80 && (strings.Contains("-._~", c) || strings.ToLower(c) != strings.ToUpper(c) || c >= "0" && c <= "9"):
-		return first + c + unescape(rest[2:], r)
-	}
-	return first + "%" + rest[:2] + unescape(rest[2:], r)
-}
-
 // decide tests in the order of the deny reasons.
-func decide(w wire, r reading, tokens map[string]holder) []outcome {
+func decide(w wire, r reading, known *pool) []outcome {
 	if r.nominated && len(r.authorization) > 0 { // choice 3
 		r.nominated = false
-		out := append(decide(w, r, tokens), deny("bad-request")...)
+		out := append(decide(w, r, known), deny("bad-request")...)
 		r.authorization = nil
-		return append(out, decide(w, r, tokens)...)
+		return append(out, decide(w, r, known)...)
 	}
-	var seen []holder
-	for _, a := range r.authorization {
-		for part := range strings.SplitSeq(a, ",") {
-			if t, bearer := strings.CutPrefix(strings.TrimSpace(part), "Bearer "); bearer {
-				seen = append(seen, tokens[t])
-			}
-		}
-	}
-	// Anywhere else a token is none, but beside one it is a second.
-	elsewhere := r.query + "&" + strings.ReplaceAll(strings.Join(r.cookies, "&"), "; ", "&")
-	for part := range strings.SplitSeq(elsewhere, "&") {
-		_, value, _ := strings.Cut(part, "=")
-		if h, ok := tokens[value]; ok && len(r.authorization) > 0 {
-			seen = append(seen, h)
-		}
+	seen, strays := r.credentials(known.known)
+	if len(r.authorization)+len(seen) > 0 { // anywhere else a token is none, but beside one it is a second
+		seen = append(seen, strays...)
 	}
 	class, user := classify(r)
-	if len(r.authorization) > 1 || len(seen) > 1 {
-		if slices.ContainsFunc(seen, func(h holder) bool { return !h.good }) { // choice 2
+	pins := r.allPins()
+	if len(r.authorization) > 1 || len(seen) > 1 || findable && len(pins) > 1 {
+		if slices.ContainsFunc(seen, func(c credential) bool { return !c.good }) { // choice 2
 			return deny("two-identities", "bad-token")
 		}
 		return deny("two-identities")
+	}
+	if r.escaped { // choice 7
+		r.escaped = false
+		return append(decide(w, r, known), deny("two-identities")...)
 	}
 	switch class { // these ask nobody who he is
 	case "health":
@@ -246,21 +117,48 @@ func decide(w wire, r reading, tokens map[string]holder) []outcome {
 		}
 		return arrive(w, r, class, outcome{region: region, user: "-", class: "login"})
 	}
-	if len(seen) == 0 {
-		return deny("no-identity")
-	}
-	caller := seen[0]
 	switch {
-	case !caller.good:
+	case len(seen) == 0:
+		return deny("no-identity")
+	case !seen[0].good:
 		return deny("bad-token")
-	case caller.home == "":
+	case fenced[seen[0].user] == "erased":
+		return deny("erased")
+	case fenced[seen[0].user] != "" && fenced[seen[0].user] == seen[0].home: // which he has left
+		return deny("bad-token")
+	}
+	var p stamp // that this region signed
+	if len(pins) > 0 && findable && known.pins[pins[0]].good && known.pins[pins[0]].region == w.region {
+		p = known.pins[pins[0]]
+	}
+	out := settle(w, r, seen[0].holder, home(seen[0], p, known), class, user)
+	switch fenced[p.user] { // choice 9
+	case "":
+	case "erased":
+		out = append(out, deny("erased")...)
+	case p.home:
+		out = append(out, deny("bad-token")...)
+	}
+	return out
+}
+
+// settle judges a caller whose home is known, or is none.
+func settle(w wire, r reading, caller holder, home, class, user string) []outcome {
+	switch {
+	case home == "two" && !slices.Contains(entitled, caller.home): // choice 8
+		return deny("two-identities", "issuer-not-entitled")
+	case home == "two":
+		return deny("two-identities")
+	case home == "":
 		return deny("no-home")
-	case !slices.Contains(entitled, caller.home):
+	case !slices.Contains(entitled, home):
 		return deny("issuer-not-entitled")
+	case fenced[caller.user] == home: // the directory may not know yet
+		return deny("bad-token", "not-decidable")
 	case class == "":
 		return deny("no-class")
 	}
-	region, refusal := regionOfHome[caller.home], ""
+	region, refusal := regionOfHome[home], ""
 	if region == "" {
 		refusal = "no-rule"
 	} else if class == "relation" && w.region != region {
@@ -269,7 +167,7 @@ func decide(w wire, r reading, tokens map[string]holder) []outcome {
 			refusal = "wrong-host"
 		}
 	}
-	if refusal != "" && caller.home == observed {
+	if refusal != "" && home == observed {
 		region, refusal = "today", ""
 	}
 	switch {
@@ -280,7 +178,76 @@ func decide(w wire, r reading, tokens map[string]holder) []outcome {
 	case refusal != "":
 		return deny(refusal)
 	}
-	return arrive(w, r, class, outcome{region: region, user: caller.user, home: caller.home, class: class})
+	return arrive(w, r, class, outcome{region: region, user: caller.user, home: home, issuer: caller.issuer, found: caller.home == "", class: class})
+}
+
+// credential is a token where tokens are looked for; value is the header's, where
+// it stands in one that a pin can be bound to.
+type credential struct {
+	holder
+	value string
+}
+
+// credentials finds the tokens of a request, and those that stand where none is
+// looked for.
+func (r reading) credentials(tokens map[string]holder) (seen, strays []credential) {
+	for _, a := range r.authorization {
+		for part := range strings.SplitSeq(a, ",") {
+			if t, bearer := strings.CutPrefix(strings.TrimSpace(part), "Bearer "); bearer {
+				seen = append(seen, credential{tokens[t], a})
+			}
+		}
+	}
+	place := func(name, value, named string) {
+		h, ok := tokens[value]
+		switch {
+		case findable && name == named:
+			seen = append(seen, credential{h, ""})
+		case ok:
+			strays = append(strays, credential{h, ""})
+		}
+	}
+	for part := range strings.SplitSeq(r.query, "&") {
+		name, value, _ := strings.Cut(part, "=")
+		plain, _ := url.QueryUnescape(name)
+		place(plain, value, "access_token")
+	}
+	for part := range strings.SplitSeq(strings.Join(r.cookies, "; "), "; ") {
+		name, value, _ := strings.Cut(part, "=")
+		place(name, value, "session")
+	}
+	for item := range strings.SplitSeq(strings.Join(r.protocols, ","), ",") {
+		if t, ok := strings.CutPrefix(strings.TrimSpace(item), "bearer."); ok && findable {
+			seen = append(seen, credential{tokens[t], ""})
+		}
+	}
+	return seen, strays
+}
+
+// allPins are what stands where pins do.
+func (r reading) allPins() []string {
+	out := r.pins
+	for part := range strings.SplitSeq(strings.Join(r.cookies, "; "), "; ") {
+		if v, ok := strings.CutPrefix(part, "domicile-pin="); ok {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// home says where a caller is at home: where the token says, or else where a pin does
+// that this region signed, for this token in a header and for the home's epoch, or
+// else where the directory does; "two" where token and pin contradict each other.
+func home(c credential, p stamp, known *pool) string {
+	switch {
+	case c.home != "" && p.good && c.home != p.home:
+		return "two"
+	case c.home != "":
+		return c.home
+	case p.good && c.value != "" && strings.HasSuffix(c.value, p.credential) && p.epoch == max(epochs[p.home], "0") && slices.Contains(entitled, p.home):
+		return p.home // of a home that nobody may name a pin says nothing
+	}
+	return known.directory[c.user]
 }
 
 // classify finds the first class that matches, and the user named in the path.

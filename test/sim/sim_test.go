@@ -83,6 +83,9 @@ func TestR1_UnderObservation(t *testing.T) {
 func simulate(t *testing.T, d *demo, total, seed uint64) {
 	t.Helper()
 	p := mint(t, d.dir)
+	if findable {
+		p.unsay(t, d.dir)
+	}
 	before := d.counted(t)
 	began := time.Now()
 	results := make([]tally, workers)
@@ -131,7 +134,7 @@ func work(g *generator, n uint64) tally {
 	defer c.close()
 	for range n {
 		addr, w := g.next()
-		said := judge(w, g.pool.known)
+		said := judge(w, g.pool)
 		a := c.send(addr, w)
 		o, err := check(w, a, said)
 		name := o.String()

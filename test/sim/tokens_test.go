@@ -2,13 +2,13 @@ package sim_test
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -19,27 +19,18 @@ type pool struct {
 	valid  []string // one home each, entitled or not
 	broken []string
 	known  map[string]holder
+	// Where homes must be found: tokens that name none, pins, and what the directory
+	// knows.
+	unsaid    []string
+	pins      map[string]stamp
+	pinsOf    map[string][]string // by the header value that they are for
+	directory map[string]string   // by user
 }
 
 // mint makes the tokens with the demo issuer's own key.
 func mint(t *testing.T, dir string) *pool {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(dir, "issuer.jwk"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var jwk struct{ Kid, D string }
-	if err := json.Unmarshal(data, &jwk); err != nil {
-		t.Fatal(err)
-	}
-	secret, err := base64.RawURLEncoding.DecodeString(jwk.D)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, kid := signer(t, filepath.Join(dir, "issuer.jwk"))
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -53,8 +44,8 @@ func mint(t *testing.T, dir string) *pool {
 			if home == "" {
 				delete(claims, "home")
 			}
-			header := map[string]any{"alg": "ES256", "kid": jwk.Kid}
-			h := holder{user: user, home: home, good: true}
+			header := map[string]any{"alg": "ES256", "kid": kid}
+			h := holder{user: user, home: home, issuer: issuer, good: true}
 			tok := sign(t, key, header, claims)
 			p.valid, p.known[tok] = append(p.valid, tok), h
 			if i >= 4 || home == "" {
@@ -90,7 +81,7 @@ func with(claims map[string]any, name string, value any) map[string]any {
 }
 
 // sign makes a token; without a key one without a signature.
-func sign(t *testing.T, key *ecdsa.PrivateKey, header, claims map[string]any) string {
+func sign(t *testing.T, key any, header, claims map[string]any) string {
 	t.Helper()
 	part := func(v any) string {
 		data, err := json.Marshal(v)
@@ -100,16 +91,19 @@ func sign(t *testing.T, key *ecdsa.PrivateKey, header, claims map[string]any) st
 		return base64.RawURLEncoding.EncodeToString(data)
 	}
 	input := part(header) + "." + part(claims)
-	if key == nil {
-		return input + "."
+	var sig []byte
+	switch k := key.(type) {
+	case ed25519.PrivateKey:
+		sig = ed25519.Sign(k, []byte(input))
+	case *ecdsa.PrivateKey:
+		sum := sha256.Sum256([]byte(input))
+		r, s, err := ecdsa.Sign(rand.Reader, k, sum[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		sig = make([]byte, 64)
+		r.FillBytes(sig[:32])
+		s.FillBytes(sig[32:])
 	}
-	sum := sha256.Sum256([]byte(input))
-	r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	sig := make([]byte, 64)
-	r.FillBytes(sig[:32])
-	s.FillBytes(sig[32:])
 	return input + "." + base64.RawURLEncoding.EncodeToString(sig)
 }

@@ -27,8 +27,14 @@ type wire struct {
 
 // holder is what the maker of a token says of it.
 type holder struct {
-	user, home string
-	good       bool // signed, current, of our issuer, for our audience
+	user, home, issuer string
+	good               bool // signed, current, of our issuer, for our audience
+}
+
+// stamp is what the maker of a pin says of it.
+type stamp struct {
+	region, home, epoch, credential, user string
+	good                                  bool // signed by the region, current, for itself
 }
 
 // outcome is one thing that may happen to a request.
@@ -38,6 +44,8 @@ type outcome struct {
 	region string // x-backend-region: the one region that it may have reached
 	user   string // whom the backend counts, and sees as x-domicile-user
 	home   string // what the backend sees as x-domicile-home
+	issuer string // and as x-domicile-issuer
+	found  bool   // the home is not in the token: the backend need not see it
 	class  string // as the backend counts; "" is not counted
 }
 
@@ -200,9 +208,13 @@ func seen(w wire, a answer, o outcome) error {
 	}
 	want := map[string]string{}
 	if o.home != "" {
-		want = map[string]string{"x-domicile-home": o.home, "x-domicile-user": o.user, "x-domicile-issuer": issuer}
+		want = map[string]string{"x-domicile-home": o.home, "x-domicile-user": o.user, "x-domicile-issuer": o.issuer}
 	}
 	for name, value := range saw.Headers {
+		of, pinned := strings.CutPrefix(name, "x-domicile-pin-")
+		if pinned = pinned && findable && o.home != "" && (of == "home" && value == o.home || of == "issuer" || of == "epoch" || of == "user"); pinned {
+			continue
+		}
 		if strings.HasPrefix(name, "x-domicile-") && want[name] != value {
 			return fmt.Errorf("the backend saw %s: %q", name, value)
 		}
@@ -210,6 +222,9 @@ func seen(w wire, a answer, o outcome) error {
 			return fmt.Errorf("the backend saw the token")
 		}
 		delete(want, name)
+	}
+	if o.found {
+		delete(want, "x-domicile-home")
 	}
 	switch {
 	case len(want) > 0:

@@ -18,6 +18,7 @@ import (
 
 // Headers with the claims of a verified pin. A pin routes; it never says who calls.
 const (
+	PinPrefix           = "x-domicile-pin-" // of all of them
 	PinHomeHeader       = "x-domicile-pin-home"
 	PinEpochHeader      = "x-domicile-pin-epoch"
 	PinIssuerHeader     = "x-domicile-pin-issuer"
