@@ -148,7 +148,7 @@ func TestT06_WhatIsNoKeySetChangesNothing(t *testing.T) {
 				}
 			}
 		},
-		"redirect is not followed": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) },
+		"redirect is not followed": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
 	} {
 		i.says(f)
 		late := time.Now().Add(5 * time.Second)
