@@ -186,6 +186,9 @@ func pinLeaks() []identityLeak {
 		{"pin bound in one of two ways", identity{state: func(table string, c *setstatev3.Config) {
 			c.OnRequestHeaders = append(c.OnRequestHeaders, notes("pin", "%REQ(x-bound)%").OnRequestHeaders...)
 		}}, PinUnproved},
+		{"pin bound in the second of two ways", identity{state: func(table string, c *setstatev3.Config) {
+			c.OnRequestHeaders = append(notes("pin", "%REQ(x-bound)%").OnRequestHeaders, c.OnRequestHeaders...)
+		}}, PinUnproved},
 		{"pin bound where it is not", inPin("SA", func(p *pinned) { p.bound = stateIs("pin", "false") }), PinUnproved},
 		{"pin bound by another note", inPin("SA", func(p *pinned) { p.bound = stateIs("other", "true") }), PinUnproved},
 		{"note of a name that Envoy obeys", identity{state: func(_ string, c *setstatev3.Config) {
