@@ -93,6 +93,9 @@ func New(cfg Config) (*Poller, error) {
 	if p.recalled, err = recall(cfg.File, cfg.Log); err != nil {
 		return nil, err
 	}
+	if p.recalled == nil {
+		p.recalled = map[string]record{}
+	}
 	// They count from the first publication on, before anybody says whom to follow: a
 	// restart must not publish a policy without keys first.
 	for name, r := range p.recalled {
@@ -107,11 +110,12 @@ func New(cfg Config) (*Poller, error) {
 }
 
 // Follow says which issuers' keys are wanted from now on: those with a Remote. Others
-// are given up. One whose URL is new starts without keys.
+// are given up and forgotten. One whose URL is new starts without keys; one that is only
+// to be looked at otherwise keeps what was seen there last.
 func (p *Poller) Follow(issuers []topology.Issuer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	wanted := map[string]bool{}
+	wanted, gone := map[string]bool{}, len(p.recalled) > 0
 	for _, i := range issuers {
 		if i.Remote == nil {
 			continue
@@ -122,9 +126,11 @@ func (p *Poller) Follow(issuers []topology.Issuer) {
 				continue
 			}
 			p.drop(i.Issuer, s)
+			gone = true
+			p.recalled[i.Issuer] = record{s.remote.URL, s.keys, s.status.Fetched, s.status.Until}
 		}
 		s := &set{remote: *i.Remote, status: Status{Issuer: i.Issuer, URL: i.Remote.URL, Since: p.cfg.Now()}}
-		if r, ok := p.recalled[i.Issuer]; ok && r.URL == i.Remote.URL && counts(r.At, i.Remote.Keep, p.cfg.Now()) {
+		if r := p.recalled[i.Issuer]; r.Keys != "" && r.URL == i.Remote.URL && counts(r.At, i.Remote.Keep, p.cfg.Now()) {
 			s.keys, s.status.Fetched, s.status.Until = r.Keys, r.At, r.At.Add(i.Remote.Keep)
 		}
 		p.sets[i.Issuer] = s
@@ -133,9 +139,16 @@ func (p *Poller) Follow(issuers []topology.Issuer) {
 	for name, s := range p.sets {
 		if !wanted[name] {
 			p.drop(name, s)
+			gone = true
 		}
 	}
+	// What was recalled has had its turn: keys that are older than those fetched since
+	// must not come back with an issuer.
+	p.recalled = map[string]record{}
 	p.publish()
+	if gone {
+		p.remember() // what is given up must not count at the next start
+	}
 }
 
 // counts tells whether what was seen at an instant is believed. What claims to have been

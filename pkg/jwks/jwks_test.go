@@ -211,6 +211,55 @@ func TestT06_KeepIsTheEnd(t *testing.T) {
 	}
 }
 
+// A policy that only looks at the keys otherwise changes nothing about which count: a key
+// that was withdrawn since the start does not come back with it, and one that counts does
+// not go, whether or not the issuer answers.
+func TestT06_LookedAtOtherwise(t *testing.T) {
+	i := newIssuer(t)
+	i.serves(keys(key(t, "a")))
+	cfg := Config{Client: i.Client(), File: filepath.Join(t.TempDir(), "jwks")}
+	p := poller(t, cfg)
+	p.Follow(i.remote(10*time.Millisecond, time.Hour))
+	until(t, p, "a", true)
+
+	again := poller(t, cfg) // which recalls a
+	i.serves(keys(key(t, "b")))
+	again.Follow(i.remote(10*time.Millisecond, time.Hour))
+	until(t, again, "b", true)
+	i.says(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	again.Follow(i.remote(time.Minute, time.Hour))
+	if got := again.Keys()[name]; strings.Contains(got, `"a"`) || !strings.Contains(got, `"b"`) {
+		t.Errorf("after a change of every: %s", got)
+	}
+	again.Follow(i.remote(time.Minute, time.Nanosecond))
+	if got := again.Keys(); len(got) > 0 {
+		t.Errorf("older than keep, and they count: %v", got)
+	}
+}
+
+// Keys of an issuer that is given up, or is somewhere else, are gone from the disk too.
+func TestT06_WhatIsGivenUpIsNotRecalled(t *testing.T) {
+	for what, next := range map[string][]topology.Issuer{
+		"given up":       nil,
+		"somewhere else": {{Issuer: name, Remote: &topology.RemoteKeys{URL: "https://127.0.0.1:1/", Every: time.Hour, Keep: time.Hour}}},
+	} {
+		i := newIssuer(t)
+		i.serves(keys(key(t, "a")))
+		cfg := Config{Client: i.Client(), File: filepath.Join(t.TempDir(), "jwks")}
+		p := poller(t, cfg)
+		p.Follow(i.remote(time.Hour, time.Hour))
+		until(t, p, "a", true)
+		p.Follow(next)
+		again, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := again.Keys(); len(got) > 0 {
+			t.Errorf("%s: a restart begins with %v", what, got)
+		}
+	}
+}
+
 func TestADamagedFileIsLeftAside(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "jwks")
 	for _, content := range []string{"", "{", `{"x": {"keys": "{}"}}`, `[]`} {

@@ -50,18 +50,24 @@ func parse(data []byte, symmetric bool) (*Keys, error) {
 	if len(data) > MaxKeySet {
 		return nil, fmt.Errorf("read key set: larger than %d bytes", MaxKeySet)
 	}
-	set, err := jwk.Parse(data)
+	errSet := errors.New("read key set: not a JSON Web Key Set") // the cause may quote it
+	set, err := members(data)
 	if err != nil {
-		return nil, errors.New("read key set: not a JSON Web Key Set") // the cause may quote it
+		return nil, errSet
 	}
-	if set.Len() > MaxKeys {
+	if len(set) > MaxKeys {
 		return nil, fmt.Errorf("read key set: more than %d keys", MaxKeys)
 	}
 	out := &Keys{}
-	for i := range set.Len() {
-		k, _ := set.Key(i)
-		if use, ok := k.KeyUsage(); ok && use != "sig" {
+	for _, one := range set {
+		if known, err := usable(one); err != nil {
+			return nil, errSet
+		} else if !known {
 			continue
+		}
+		k, err := jwk.ParseKey(one)
+		if err != nil {
+			return nil, errSet
 		}
 		kid, _ := k.KeyID()
 		secret, err := jwk.IsPrivateKey(k)
@@ -86,6 +92,45 @@ func parse(data []byte, symmetric bool) (*Keys, error) {
 		return nil, errors.New("read key set: no key in it")
 	}
 	return out, nil
+}
+
+// members returns the keys of a set, or the one key that there is.
+func members(data []byte) ([]json.RawMessage, error) {
+	set, err := Object(data)
+	if err != nil {
+		return nil, err
+	}
+	if set["keys"] == nil {
+		return []json.RawMessage{data}, nil
+	}
+	var list []json.RawMessage
+	return list, json.Unmarshal(set["keys"], &list)
+}
+
+// curves are those whose signatures are known here, by the kind of key that has them.
+var curves = map[string][]string{"EC": {"P-256", "P-384", "P-521"}, "OKP": {"Ed25519"}}
+
+// usable tells whether a key signs, and is of a kind that is known here. What is not is
+// passed over (RFC 7517, 5): an issuer that publishes a key of a new kind beside its
+// others must not lose them all, and those that it withdraws must go.
+func usable(data []byte) (bool, error) {
+	k, err := Object(data)
+	if err != nil {
+		return false, err
+	}
+	kind, ok := k.String("kty")
+	if !ok {
+		return false, errors.New("no kind of key")
+	}
+	if use, ok := k.String("use"); ok && use != "sig" {
+		return false, nil
+	}
+	switch kind {
+	case "RSA", "oct":
+		return true, nil
+	}
+	curve, _ := k.String("crv")
+	return slices.Contains(curves[kind], curve), nil
 }
 
 // keyOf says which algorithms a key verifies; none for a kind that is not known.

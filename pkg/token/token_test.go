@@ -186,6 +186,7 @@ func TestKeySets(t *testing.T) {
 		t.Fatal(err)
 	}
 	small := fmt.Sprintf(`{"kty":"RSA","e":"AQAB","n":%q}`, base64.RawURLEncoding.EncodeToString(append(make([]byte, 0, 128), []byte(strings.Repeat("\xff", 128))...)))
+	const newKind, newCurve = `{"kty":"AKP","alg":"ML-DSA-44","pub":"AA"}`, `{"kty":"EC","crv":"secp256k1","x":"AA","y":"AA"}`
 	for name, c := range map[string]struct {
 		data   string
 		secret bool
@@ -203,6 +204,10 @@ func TestKeySets(t *testing.T) {
 		"too many":             {`{"keys":[` + strings.TrimSuffix(strings.Repeat(oct(32, "s")+",", 65), ",") + `]}`, true, "more than"},
 		"too large":            {strings.Repeat(" ", token.MaxKeySet+1), false, "larger"},
 		"for another":          {public(t, es, map[string]any{"alg": "RS256"}), false, "no key"},
+		"of new kinds only":    {`{"keys":[` + newKind + `,` + newCurve + `]}`, false, "no key"},
+		"a kind that is none":  {`{"keys":[` + newKind + `,{"kty":5}]}`, false, "not a JSON Web Key Set"},
+		"broken":               {`{"keys":[` + newKind + `,{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}`, false, "not a JSON Web Key Set"},
+		"keys twice":           {`{"keys":[],"keys":[` + newKind + `]}`, false, "not a JSON Web Key Set"},
 		"good":                 {public(t, es, map[string]any{"use": "sig", "alg": "ES256"}), false, ""},
 		"good secret":          {oct(32, "s"), true, ""},
 		"good secret in a set": {`{"keys":[` + oct(48, "s") + `]}`, true, ""},
@@ -228,6 +233,24 @@ func TestKeySets(t *testing.T) {
 	}
 	if (*token.Keys)(nil).Has("a", &es.(*ecdsa.PrivateKey).PublicKey) {
 		t.Error("no keys have one")
+	}
+}
+
+// An issuer publishes keys of new kinds beside the old ones long before anybody here can
+// use them; what it adds and withdraws beside them still counts.
+func TestT06_KeysOfNewKindsArePassedOver(t *testing.T) {
+	es := signers(t)[jwa.ES256()]
+	old := public(t, es, map[string]any{"kid": "a"})
+	for _, other := range []string{
+		`{"kty":"AKP","alg":"ML-DSA-44","kid":"pq","pub":"AAAA"}`,
+		`{"kty":"OKP","crv":"Ed448","kid":"pq","x":"AAAA"}`,
+		`{"kty":"EC","crv":"secp256k1","kid":"k","x":"AAAA","y":"AAAA"}`,
+		`{"kty":"RSA","use":"enc","n":"AQAB","e":"AQAB"}`,
+	} {
+		keys, err := token.ParseKeys([]byte(strings.Replace(old, `"keys":[`, `"keys":[`+other+`,`, 1)))
+		if err != nil || !keys.Has("a", &es.(*ecdsa.PrivateKey).PublicKey) {
+			t.Errorf("beside %s: %v", other, err)
+		}
 	}
 }
 
