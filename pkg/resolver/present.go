@@ -165,6 +165,11 @@ func member(raw, name string) (string, bool) {
 	if err != nil {
 		return "", false
 	}
+	for other := range object { // some servers read either, and take the last
+		if other != name && strings.EqualFold(other, name) {
+			return "", false
+		}
+	}
 	// A dot in the name is a dot: the source names a member, no path.
 	return token.Claims{"v": object[name]}.String("v")
 }

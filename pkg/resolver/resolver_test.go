@@ -298,6 +298,8 @@ func TestResolve(t *testing.T) {
 		"v has no token":            {query("/ws?v=" + base64.StdEncoding.EncodeToString([]byte(`{"x":1}`))), "", residency.BadToken},
 		"v has a number":            {query("/ws?v=" + base64.StdEncoding.EncodeToString([]byte(`{"token":1}`))), "", residency.BadToken},
 		"v has two tokens":          {query("/ws?v=" + base64.StdEncoding.EncodeToString([]byte(`{"token":"`+good+`","token":"x"}`))), "", residency.BadToken},
+		"v has two by case":         {query("/ws?v=" + base64.StdEncoding.EncodeToString([]byte(`{"token":"`+good+`","Token":"x"}`))), "", residency.BadToken},
+		"v has two by Kelvin's K":   {query("/ws?v=" + base64.StdEncoding.EncodeToString([]byte(`{"token":"`+good+`","to\u212aen":"x"}`))), "", residency.BadToken},
 		"v is odd beside a token":   {query("/ws?v=2&token=" + good), "", residency.TwoIdentities},
 		"another's secret":          {query("/ws?token=" + b.openIMToken(t, []byte(strings.Repeat("x", 32)), nil)), "", residency.BadToken},
 		"ended":                     {query("/ws?token=" + b.openIMToken(t, b.secret, map[string]any{"exp": now.Add(-time.Minute).Unix()})), "", residency.BadToken},

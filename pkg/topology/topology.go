@@ -113,8 +113,8 @@ type Overlay struct {
 	// JWKS replaces the key set of every issuer whose keys stand in the bundle or are
 	// fetched.
 	JWKS string `json:"jwks,omitempty"`
-	// Keys replaces the key sets of single issuers, where there is no JWKS. The control
-	// plane puts there what it fetched.
+	// Keys are the key sets of single issuers that are fetched, where there is no JWKS.
+	// The control plane puts there what it fetched.
 	Keys map[string]string `json:"keys,omitempty"`
 	// Expose turns the x-domicile response headers on.
 	Expose bool `json:"expose,omitempty"`
@@ -156,9 +156,15 @@ func (t *Topology) With(o *Overlay) *Topology {
 	out.Expose = t.Expose || o.Expose
 	out.Today = moved(t.Today, o.Today)
 	for i := range out.Issuers {
-		if x := &out.Issuers[i]; x.InEnvoy() && x.Secret == nil {
-			x.JWKS = cmp.Or(o.JWKS, o.Keys[x.Issuer], x.JWKS)
+		x := &out.Issuers[i]
+		if !x.InEnvoy() || x.Secret != nil {
+			continue
 		}
+		fetched := ""
+		if x.Remote != nil { // keys that stand in the bundle are what was signed
+			fetched = o.Keys[x.Issuer]
+		}
+		x.JWKS = cmp.Or(o.JWKS, fetched, x.JWKS)
 	}
 	for i, r := range out.Regions {
 		if ro, ok := o.Regions[r.Name]; ok {

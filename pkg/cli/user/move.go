@@ -51,7 +51,7 @@ func Command(s *session.Session) *cobra.Command {
 type move struct {
 	s                      *session.Session
 	user, from, to, issuer string
-	agents                 map[string]string // host:port by region
+	agents                 map[string][]string // host:port by region: each feeds Envoys of its own
 	access                 session.Access
 	trustDomain            string
 	moveResult
@@ -65,9 +65,10 @@ type moveResult struct {
 	Fenced []fenced `json:"fenced"`
 }
 
-// fenced is a region whose gateways refuse what names the old home.
+// fenced is an agent whose Envoys refuse what names the old home.
 type fenced struct {
 	Region string `json:"region"`
+	Agent  string `json:"agent"`
 	moves.Done
 }
 
@@ -183,14 +184,16 @@ func (m *move) oldHome(ctx context.Context, d directory.Directory, hash string) 
 
 // find works out where the agents are.
 func (m *move) find(cmd *cobra.Command, named []string) error {
-	m.agents = map[string]string{}
+	m.agents = map[string][]string{}
 	if m.access.Dir != "" {
 		d, err := session.ReadDemo(m.access.Dir)
 		if err != nil {
 			return err
 		}
 		for name, r := range d.Regions {
-			m.agents[name] = r.AgentPeer
+			if r.AgentPeer != "" {
+				m.agents[name] = append(m.agents[name], r.AgentPeer)
+			}
 		}
 		certs := filepath.Join(m.access.Dir, "certs", "operator")
 		m.access.Cert, m.access.Key, m.access.CA = filepath.Join(certs, identity.CertFile), filepath.Join(certs, identity.KeyFile), filepath.Join(certs, identity.CAFile)
@@ -200,10 +203,12 @@ func (m *move) find(cmd *cobra.Command, named []string) error {
 		if !ok || region == "" || address == "" {
 			return session.Usage(cmd, "--agent %q: write REGION=HOST:PORT", a)
 		}
-		m.agents[region] = address
+		if !slices.Contains(m.agents[region], address) {
+			m.agents[region] = append(m.agents[region], address)
+		}
 	}
 	for _, r := range m.Regions {
-		if m.agents[r] == "" {
+		if len(m.agents[r]) == 0 {
 			return session.Usage(cmd, "no agent of region %s is named, and its gateways take users of %s: add --agent %s=HOST:PORT", r, m.From, r)
 		}
 	}
@@ -245,23 +250,38 @@ func (m *move) fence(ctx context.Context) error {
 		if err != nil {
 			return exit.Errorf(exit.Usage, "%w", err)
 		}
-		c := remote.New(&url.URL{Scheme: "https", Host: m.agents[region]}, config, version.String())
-		c.What = "agent"
-		answer, err := c.Call(ctx, fenceTime, "v1/users/move", url.Values{"wait": {"5s"}}, body)
-		if err != nil {
-			return exit.Errorf(exit.Code(err), "region %s: %w (next: run the same command again)", region, err)
+		for _, agent := range m.agents[region] {
+			one, err := fenceAt(ctx, config, region, agent, body)
+			if err != nil {
+				return err
+			}
+			m.Fenced = append(m.Fenced, one)
+			m.say(lang.T("%s keeps tokens of %s out until %s", region, m.from, one.Until.UTC().Format(time.RFC3339)))
 		}
-		one := fenced{Region: region}
-		if err := c.Decode(answer, &one.Done); err != nil {
-			return err
-		}
-		if one.Envoys.Current < one.Envoys.Connected {
-			return exit.Errorf(exit.Findings, "region %s: %d of %d Envoys have the change (next: run the same command again)", region, one.Envoys.Current, one.Envoys.Connected)
-		}
-		m.Fenced = append(m.Fenced, one)
-		m.say(lang.T("%s keeps tokens of %s out until %s", region, m.from, one.Until.UTC().Format(time.RFC3339)))
 	}
 	return nil
+}
+
+// fenceAt has one agent keep the user out, and its Envoys. One without any is not done:
+// Envoys that cannot reach their agent go on with the fence that they have.
+func fenceAt(ctx context.Context, config *tls.Config, region, agent string, body []byte) (fenced, error) {
+	c := remote.New(&url.URL{Scheme: "https", Host: agent}, config, version.String())
+	c.What = "agent"
+	one := fenced{Region: region, Agent: agent}
+	answer, err := c.Call(ctx, fenceTime, "v1/users/move", url.Values{"wait": {"5s"}}, body)
+	if err != nil {
+		return one, exit.Errorf(exit.Code(err), "region %s: %w (next: run the same command again)", region, err)
+	}
+	if err := c.Decode(answer, &one.Done); err != nil {
+		return one, err
+	}
+	switch {
+	case one.Envoys.Connected == 0:
+		return one, exit.Errorf(exit.Findings, "region %s: no Envoy is connected to agent %s, so none is known to have the change (next: run the same command again when one is)", region, agent)
+	case one.Envoys.Current < one.Envoys.Connected:
+		return one, exit.Errorf(exit.Findings, "region %s: %d of %d Envoys have the change (next: run the same command again)", region, one.Envoys.Current, one.Envoys.Connected)
+	}
+	return one, nil
 }
 
 // tls takes the agents of one region, and nobody else.
