@@ -2,6 +2,7 @@ package envoy_test
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -122,6 +123,24 @@ func TestT03_LifetimesOfAnIssuer(t *testing.T) {
 		"no exp":                              {silent, nil, denied(residency.BadToken)},
 	} {
 		c.want.check(t, name, r.ask(t, "eu", "/v1/messages", "Authorization: Bearer "+r.token(c.issuer, map[string]any{"exp": c.exp, "home": "DE"})))
+	}
+}
+
+// The user that a backend reads is the one that the token names and the fence knows:
+// HTTP would take the spaces of "amal " on the way.
+func TestT04_UserIDsArriveAsTheyAre(t *testing.T) {
+	r := newReal(t, nil)
+	for user, want := range map[string]wantOutcome{
+		"amal": served("eu"), "amal b": served("eu"), "a,b": served("eu"), "\u00e9": served("eu"), "\u00a0amal": served("eu"),
+		"amal ": denied(residency.BadToken), " amal": denied(residency.BadToken), "amal\t": denied(residency.BadToken),
+		"\tamal": denied(residency.BadToken), " ": denied(residency.BadToken), "am\tal": denied(residency.BadToken),
+		"x\r\nx-domicile-user: amal": denied(residency.BadToken), "x\namal ": denied(residency.BadToken), "x\x00": denied(residency.BadToken),
+	} {
+		o := r.ask(t, "eu", "/v1/messages", "Authorization: Bearer "+r.token(homely, map[string]any{"home": "DE", "sub": user, "uid": user}))
+		want.check(t, fmt.Sprintf("%q", user), o)
+		if o.region != "" && o.got.Header.Get("x-domicile-user") != user {
+			t.Errorf("%q arrives as %q", user, o.got.Header.Get("x-domicile-user"))
+		}
 	}
 }
 

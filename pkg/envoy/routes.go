@@ -130,7 +130,10 @@ func (v view) decisions(anyHost bool) *xdsmatcherv3.Matcher {
 	if v.Topology.FirstContacts() {
 		open = slices.Concat(v.pinnedHomes(pinned), open, v.asked())
 	}
-	return v.Exact(tokens.HomeHeader, homes, match.Nested(match.First(open, match.Nested(v.homeless()))))
+	return match.First([]match.Branch{
+		// The next hop would read another user than the token and the fence name.
+		match.When(v.Header(tokens.UserHeader, pattern.OddUser), v.TakeRoute(v.deny(match.AnyPath(), residency.BadToken, "", ""))),
+	}, match.Nested(v.Exact(tokens.HomeHeader, homes, match.Nested(match.First(open, match.Nested(v.homeless()))))))
 }
 
 // home is the branch of one home, with what it needs: made here, or shared.

@@ -129,7 +129,7 @@ func TestMemorySeesWhatIsMadeAnew(t *testing.T) {
 	}
 	at := slices.IndexFunc(c.Routes, func(rc *routev3.RouteConfiguration) bool { return rc.GetName() == envoy.Gateway })
 	homesOf := func(rc *routev3.RouteConfiguration) map[string]*xdsmatcherv3.Matcher_OnMatch {
-		return rc.GetVirtualHosts()[0].GetMatcher().GetMatcherTree().GetExactMatchMap().GetMap()
+		return rc.GetVirtualHosts()[0].GetMatcher().GetOnNoMatch().GetMatcher().GetMatcherTree().GetExactMatchMap().GetMap()
 	}
 	good := c.Routes[at]
 	var lists []*anypb.Any
