@@ -174,9 +174,10 @@ func TestMovesAndErasures(t *testing.T) {
 			}
 		}
 	}()
+	from := region
 	post := func(role, path, body string) (int, string) {
 		t.Helper()
-		r := region
+		r := from
 		if role == identity.RoleOperator || role == identity.RoleControl {
 			r = identity.NoRegion
 		}
@@ -222,6 +223,11 @@ func TestMovesAndErasures(t *testing.T) {
 			t.Errorf("%s: %d %s", name, code, body)
 		}
 	}
+	from = "tr-istanbul"
+	if code, body := post(identity.RoleAgent, "/v1/users/erase", `{"user":"amal"}`); code != 0 {
+		t.Errorf("T31: erased by the agent of another region: %d %s", code, body)
+	}
+	from = region
 	if code, body = post(identity.RoleAgent, "/v1/users/erase?wait=5s", `{"user":"amal"}`); code != 200 {
 		t.Fatalf("erase: %d %s", code, body)
 	}
@@ -276,6 +282,7 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 		"half a pair":     {with(id, creds[:2]), 2, "belong together"},
 		"peer alone":      {with(id, []string{"--peer", ":0"}), 2, "--peer needs"},
 		"peer, no key":    {with(id, creds, []string{"--peer", ":0"}), 2, "--directory-key"},
+		"peer, no fence":  {with(id, creds, []string{"--peer", ":0", "--control", "https://x", "--directory-key", "k"}), 2, "--peer needs --fence"},
 		"control alone":   {with(id, creds, []string{"--control", "https://x"}), 2, "--control needs --directory-key"},
 		"control, plain":  {with(id, []string{"--control", "http://x", "--directory-key", "k"}), 2, "only loopback"},
 		"control, no TLS": {with(id, creds, []string{"--control", "http://127.0.0.1:1", "--directory-key", "k"}), 2, "https://"},

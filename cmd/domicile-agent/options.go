@@ -38,7 +38,7 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.StringVar(&id, "id", "", "node `REGION/agent/NAME` of this agent")
 	f.StringVar(&o.socket, "socket", topology.DefaultAgent, "Unix socket on which Envoy asks (ext_authz, ECDS, gRPC)")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8090", "`host:port` for health, identity, metrics and directory")
-	f.StringVar(&o.peer, "peer", "", "`host:port` on which operators and other agents move and erase users (mTLS); none if empty")
+	f.StringVar(&o.peer, "peer", "", "`host:port` on which operators and other agents of the region move and erase users (mTLS); none if empty")
 	f.StringVar(&control, "control", "", "`URLs` of the control plane's API, separated by commas; without it no home is found here")
 	f.StringVar(&o.cert, "cert", "", "certificate of this agent (PEM `file`)")
 	f.StringVar(&o.key, "key", "", "key of --cert (PEM `file`)")
@@ -89,6 +89,8 @@ func (o *options) check() error {
 		return errors.New("--peer needs --cert, --key and --ca: it is served by mTLS only")
 	case o.peer != "" && (len(o.control) == 0 || o.directoryKey == ""):
 		return errors.New("--peer needs --control and --directory-key: without them nobody can be moved")
+	case o.peer != "" && o.fence == "":
+		return errors.New("--peer needs --fence: a restart would let in again who moved or was erased")
 	case len(o.control) > 0 && o.directoryKey == "":
 		return errors.New("--control needs --directory-key: without it no user can be looked up")
 	case o.pinKey != "" && len(o.control) == 0:

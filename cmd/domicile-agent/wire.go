@@ -67,7 +67,7 @@ func (o *options) wire(log *slog.Logger) (*agent.Config, error) {
 	if o.peer == "" {
 		return cfg, nil
 	}
-	l, err := tls.Listen("tcp", o.peer, files.Server(identity.Role(identity.RoleAgent, identity.RoleOperator), "h2", "http/1.1"))
+	l, err := tls.Listen("tcp", o.peer, files.Server(o.mayMove, "h2", "http/1.1"))
 	if err != nil {
 		return nil, fmt.Errorf("--peer: %w", err)
 	}
@@ -75,6 +75,15 @@ func (o *options) wire(log *slog.Logger) (*agent.Config, error) {
 		Fence: kept, Await: cfg.Fence.Await, Policy: state.Policy, Forget: state.Forget, HashKey: cfg.HashKey, Log: log, Now: time.Now,
 	})}
 	return cfg, nil
+}
+
+// mayMove takes operators and the agents of the own region: whoever else could erase a
+// user here could do so with the key of another region, which has no part in it.
+func (o *options) mayMove(id identity.ID) error {
+	if id.Role == identity.RoleAgent && id.Region != o.id.Region {
+		return fmt.Errorf("identity %s: an agent of another region", id)
+	}
+	return identity.Role(identity.RoleAgent, identity.RoleOperator)(id)
 }
 
 // follow opens what says which policy is in force here, and joins it with what this

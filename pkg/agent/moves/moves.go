@@ -1,5 +1,5 @@
 // Package moves is the agent's door for those who change where users are at home:
-// operators, and the agents of other regions. It is served by mTLS only.
+// operators, and other agents of the region. It is served by mTLS only.
 //
 //	POST /v1/users/move   {"user", "issuer"?, "from": [HOME…], "to": HOME}
 //	POST /v1/users/erase  {"user", "issuer"?}
