@@ -211,6 +211,7 @@ func TestMovesAndErasures(t *testing.T) {
 		"by control":        {identity.RoleControl, "/v1/users/move", `{"user":"amal","from":["TR"],"to":"SA"}`, 0},
 		"to nowhere":        {identity.RoleAgent, "/v1/users/move", `{"user":"amal","from":["TR"],"to":"XX"}`, 404},
 		"from nowhere":      {identity.RoleAgent, "/v1/users/move", `{"user":"amal","from":["XX"],"to":"SA"}`, 404},
+		"of no issuer":      {identity.RoleAgent, "/v1/users/move", `{"user":"amal","from":["TR"],"to":"SA","issuer":"https://typo.example.com"}`, 404},
 		"from no home":      {identity.RoleAgent, "/v1/users/move", `{"user":"amal","to":"SA"}`, 400},
 		"nobody":            {identity.RoleAgent, "/v1/users/move", `{"from":["TR"],"to":"SA"}`, 400},
 		"unknown field":     {identity.RoleAgent, "/v1/users/move", `{"user":"amal","form":["TR"],"to":"SA"}`, 400},

@@ -10,8 +10,8 @@
 // everywhere, then writes the directory, then repeats the call, because an agent may
 // have asked the directory in between.
 //
-// Errors are application/problem+json. 400: the request makes no sense; 404: a home
-// that the policy does not know; 503: there is no policy yet, the fence is full, or
+// Errors are application/problem+json. 400: the request makes no sense; 404: a home or an
+// issuer that the policy does not know; 503: there is no policy yet, the fence is full, or
 // the disk is; nothing was changed then. User ids stand in requests only, never in
 // answers, logs or metrics.
 package moves
@@ -28,6 +28,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/fence"
 	"github.com/domicile-dev/domicile/pkg/identity"
 	"github.com/domicile-dev/domicile/pkg/resolver"
+	"github.com/domicile-dev/domicile/pkg/topology"
 )
 
 const (
@@ -113,6 +114,9 @@ func (c Config) serve(w http.ResponseWriter, r *http.Request, erase bool) {
 
 // judge tells what the policy does not know.
 func judge(p *resolver.Policy, m Move, erase bool) string {
+	if m.Issuer != "" && !slices.ContainsFunc(p.Topology.Issuers, func(i topology.Issuer) bool { return i.Issuer == m.Issuer }) {
+		return "the policy knows no issuer " + m.Issuer // the user's tokens would go on to be let in
+	}
 	homes := p.Table.Homes()
 	for _, h := range m.From {
 		if !slices.Contains(homes, h) {
