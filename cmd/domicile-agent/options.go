@@ -106,3 +106,12 @@ func (o *options) check() error {
 	}
 	return nil
 }
+
+// mayMove takes operators and the agents of the own region: whoever else could erase a
+// user here could do so with the key of another region, which has no part in it.
+func (o *options) mayMove(id identity.ID) error {
+	if id.Role == identity.RoleAgent && id.Region != o.id.Region {
+		return fmt.Errorf("identity %s: an agent of another region", id)
+	}
+	return identity.Role(identity.RoleAgent, identity.RoleOperator)(id)
+}

@@ -77,15 +77,6 @@ func (o *options) wire(log *slog.Logger) (*agent.Config, error) {
 	return cfg, nil
 }
 
-// mayMove takes operators and the agents of the own region: whoever else could erase a
-// user here could do so with the key of another region, which has no part in it.
-func (o *options) mayMove(id identity.ID) error {
-	if id.Role == identity.RoleAgent && id.Region != o.id.Region {
-		return fmt.Errorf("identity %s: an agent of another region", id)
-	}
-	return identity.Role(identity.RoleAgent, identity.RoleOperator)(id)
-}
-
 // follow opens what says which policy is in force here, and joins it with what this
 // machine knows.
 func (o *options) follow(cfg *agent.Config, files *identity.Files, log *slog.Logger) (*inforce.State, error) {
