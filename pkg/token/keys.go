@@ -23,8 +23,9 @@ const (
 	// MaxKeys bounds the keys of a set: a token without kid is tried with each.
 	MaxKeys = 64
 
-	minRSA    = 2048 / 8 // bytes (RFC 7518, 3.3)
-	minSecret = 256 / 8  // bytes (RFC 7518, 3.2)
+	minRSA    = 2048 / 8  // bytes (RFC 7518, 3.3)
+	maxRSA    = 16384 / 8 // as in Envoy; the time of one verification grows with the square
+	minSecret = 256 / 8   // bytes (RFC 7518, 3.2)
 )
 
 // Keys is a set of keys that verify. The zero value verifies nothing.
@@ -145,6 +146,9 @@ func keyOf(k jwk.Key) (key, bool, error) {
 	case *rsa.PublicKey:
 		if r.Size() < minRSA {
 			return key{}, false, fmt.Errorf("RSA of fewer than %d bits", minRSA*8)
+		}
+		if r.Size() > maxRSA {
+			return key{}, false, fmt.Errorf("RSA of more than %d bits", maxRSA*8)
 		}
 		out.algs = []jwa.SignatureAlgorithm{jwa.RS256(), jwa.RS384(), jwa.RS512(), jwa.PS256(), jwa.PS384(), jwa.PS512()}
 	case *ecdsa.PublicKey:

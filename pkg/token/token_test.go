@@ -199,6 +199,7 @@ func TestKeySets(t *testing.T) {
 		"symmetric":            {oct(32, "s"), false, "symmetric"},
 		"symmetric in a set":   {`{"keys":[` + oct(32, "s") + `]}`, false, "symmetric"},
 		"small RSA":            {small, false, "read key set"},
+		"large RSA":            {fmt.Sprintf(`{"kty":"RSA","e":"AQAB","n":%q}`, base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("\xff", 2049)))), false, "RSA of more than 16384 bits"},
 		"public for a secret":  {public(t, es, nil), true, "not symmetric"},
 		"short secret":         {oct(31, "s"), true, "32 bytes"},
 		"too many":             {`{"keys":[` + strings.TrimSuffix(strings.Repeat(oct(32, "s")+",", 65), ",") + `]}`, true, "more than"},
