@@ -211,9 +211,11 @@ func TestBounded(t *testing.T) {
 		m.Get(t.Context(), fmt.Sprint("flood", i), ask)
 		m.Get(t.Context(), fmt.Sprint("often", i%100), ask)
 	}
-	// Eviction may lag behind by a little.
-	if n := m.Len(); n > 1100 {
-		t.Errorf("%d kept, limit 1000", n)
+	// Eviction runs beside, and lags behind on a busy machine.
+	for late := time.Now().Add(10 * time.Second); m.Len() > 1000; time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%d kept, limit 1000", m.Len())
+		}
 	}
 	before, _ := m.Counts()
 	for i := range 100 {
