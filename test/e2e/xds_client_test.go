@@ -190,7 +190,7 @@ func listenerNames(t testing.TB, resp *discoveryv3.DeltaDiscoveryResponse) (list
 				}
 				add(&routes, hcm.GetRds().GetRouteConfigName())
 				for _, h := range hcm.HttpFilters {
-					if h.GetConfigDiscovery() != nil {
+					if h.GetConfigDiscovery().GetConfigSource().GetAds() != nil { // not the fence, which is the agent's
 						add(&filters, h.Name)
 					}
 				}
