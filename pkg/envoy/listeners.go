@@ -17,7 +17,6 @@ import (
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -147,7 +146,7 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 		StreamIdleTimeout:     durationpb.New(5 * time.Minute),
 		RequestHeadersTimeout: durationpb.New(10 * time.Second),
 	}
-	mutations := []*mutationv3.HeaderMutation{removePrefix(tokens.Prefix), removePrefix("x-envoy-")}
+	mutations := []*mutationv3.HeaderMutation{tokens.Without(tokens.Prefix), tokens.Without("x-envoy-")}
 	if name == Gateway || name == Sidecar || name == "gateway_tls" {
 		seen, err := sample.Log(agentName, tokens.UserHeader, tokens.HomeHeader)
 		if err != nil {
@@ -176,7 +175,7 @@ func (t *translation) connectionManager(name, routes string) *hcmv3.HttpConnecti
 func (t *translation) filters(listener string) []*hcmv3.HttpFilter {
 	out := []*hcmv3.HttpFilter{tokens.ByECDS(t.Packer, tokens.Name(t.Topology, listener == Peer), tokens.Type, fromADS())}
 	if fenced(listener) {
-		out = append(out, fence.Filter(t.Packer))
+		out = append(out, tokens.WithoutTrailers(t.Packer), fence.Filter(t.Packer))
 		if t.Topology.Pins != nil {
 			pin := tokens.ByECDS(t.Packer, tokens.PinFilterName, tokens.PinFilterType, fromADS())
 			pin.Disabled = true
@@ -189,14 +188,6 @@ func (t *translation) filters(listener string) []*hcmv3.HttpFilter {
 // fenced tells whether a listener takes users, of whom some may have moved or been
 // erased while their tokens are good.
 func fenced(listener string) bool { return listener != "egress" }
-
-func removePrefix(prefix string) *mutationv3.HeaderMutation {
-	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{
-		RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{KeyMatcher: &matcherv3.StringMatcher{
-			MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: prefix},
-		}},
-	}}
-}
 
 // fromADS takes a resource from the control plane. Envoy waits for the first
 // answer for ever, closed.

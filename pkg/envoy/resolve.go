@@ -185,7 +185,7 @@ func (t *translation) resolver(name string) *hcmv3.HttpConnectionManager {
 			RouteConfigName: name, ConfigSource: fromADS(),
 		}},
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{{
-			Name: "scrub", TypedConfig: t.Pack(&earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{removePrefix(tokens.HomeHeader), removePrefix(tokens.PinPrefix)}}),
+			Name: "scrub", TypedConfig: t.Pack(&earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{tokens.Without(tokens.HomeHeader), tokens.Without(tokens.PinPrefix)}}),
 		}},
 		HttpFilters:          []*hcmv3.HttpFilter{t.resolveFilter(), t.router()},
 		UpgradeConfigs:       []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},

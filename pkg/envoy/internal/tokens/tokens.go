@@ -8,12 +8,15 @@ import (
 	"slices"
 	"time"
 
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	headermutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	jwtauthnv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -68,6 +71,24 @@ func ByECDS(p *packing.Packer, name, kind string, from *corev3.ConfigSource) *hc
 			ApplyDefaultConfigWithoutWarming: true,
 			TypeUrls:                         []string{kind, rbacType},
 		},
+	}}
+}
+
+// WithoutTrailers removes what begins with Prefix from the trailers of a request, which
+// no early mutation sees: HTTP/2 brings them to the backend of a gRPC service, and
+// there they may be read as headers.
+func WithoutTrailers(p *packing.Packer) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{Name: "trailers", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: p.Pack(&headermutationv3.HeaderMutation{
+		Mutations: &headermutationv3.Mutations{RequestTrailersMutations: []*mutationv3.HeaderMutation{Without(Prefix)}},
+	})}}
+}
+
+// Without removes all headers that begin with a prefix.
+func Without(prefix string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{
+		RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{KeyMatcher: &matcherv3.StringMatcher{
+			MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: prefix},
+		}},
 	}}
 }
 
