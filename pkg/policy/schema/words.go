@@ -74,7 +74,7 @@ var words = map[string]lang.Text{
 	"whoami.path":                   lang.T("The path that is asked, with the token as Authorization: Bearer."),
 	"whoami.member":                 lang.T("The member of the JSON answer that holds the user's id."),
 	"issuers.nameless":              lang.T("Its tokens have no iss claim (OpenIM). The agent verifies them at the first contact."),
-	"issuers.userClaim":             lang.T("The claim that holds the user's id; sub unless it is said."),
+	"issuers.userClaim":             lang.T("The claim that holds the user's id; sub unless it is said. A string: of a number beyond 2^53 Envoy loses the last digits, and users who differ in them are one."),
 	"issuers.countryClaim":          lang.T("The claim that holds the country declared at sign-up: it makes a home where token and directory are silent."),
 	"issuers.from":                  lang.T("Where tokens stand; in the Authorization header unless it is said. Two different tokens in one request are refused."),
 	"from.header":                   lang.T("A header."),
