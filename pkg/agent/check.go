@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -32,7 +31,8 @@ const (
 	HeaderReason = "x-domicile-reason"
 	HeaderIssuer = "x-domicile-issuer"
 	// Where a pin says who calls, and the route has honoured it, it names the home and
-	// the user's hash.
+	// the user's hash. Beside a home of the token's it was compared with no token, and
+	// may be anybody's.
 	HeaderPinHome = "x-domicile-pin-home"
 	HeaderPinUser = "x-domicile-pin-user"
 )
@@ -116,11 +116,14 @@ func (c *checker) Check(ctx context.Context, r *authv3.CheckRequest) (out *authv
 func read(r *authv3.CheckRequest) question {
 	ext := r.GetAttributes().GetContextExtensions()
 	h := r.GetAttributes().GetRequest().GetHttp()
-	return question{
+	q := question{
 		class: ext[ContextClass], template: ext[ContextTemplate], policy: h.GetHeaders()[HeaderPolicy],
-		home: cmp.Or(h.GetHeaders()[HeaderHome], h.GetHeaders()[HeaderPinHome]),
-		user: h.GetHeaders()[HeaderUser], hash: h.GetHeaders()[HeaderPinUser], path: h.GetPath(),
+		home: h.GetHeaders()[HeaderHome], user: h.GetHeaders()[HeaderUser], path: h.GetPath(),
 	}
+	if q.home == "" {
+		q.home, q.hash = h.GetHeaders()[HeaderPinHome], h.GetHeaders()[HeaderPinUser]
+	}
+	return q
 }
 
 // refuse is the not-decidable answer. It has no home: the caller is not the

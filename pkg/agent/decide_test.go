@@ -3,6 +3,8 @@ package agent
 import (
 	"testing"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
 	"github.com/domicile-dev/domicile/pkg/identity"
 )
 
@@ -66,6 +68,27 @@ func TestDecide(t *testing.T) {
 func TestWithoutKeyAPinTellsNobody(t *testing.T) {
 	if q := byPin("/v1/profiles/amal", "amal"); !decide(q, hashKey) || decide(q, nil) || decide(q, []byte("other")) {
 		t.Error("the key does not count")
+	}
+}
+
+// A pin beside a token that names a home was compared with no token: were its user
+// the caller where the token names none, whoever has it would be that user.
+func TestT07_APinBesideATokensHomeTellsNobody(t *testing.T) {
+	ask := func(headers map[string]string) bool {
+		headers[HeaderPolicy], headers[HeaderPinHome], headers[HeaderPinUser] = "sha256:1", "SA", identity.UserHash(hashKey, "amal")
+		return decide(read(&authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+			ContextExtensions: map[string]string{ContextClass: "profile", ContextTemplate: "/v1/profiles/{user}"},
+			Request:           &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{Headers: headers, Path: "/v1/profiles/amal"}},
+		}}), hashKey)
+	}
+	if !ask(map[string]string{}) {
+		t.Error("a pin that the route has honoured does not count")
+	}
+	if ask(map[string]string{HeaderHome: "SA"}) {
+		t.Error("a pin tells the user of a token that names none")
+	}
+	if ask(map[string]string{HeaderHome: "SA", HeaderUser: "deniz"}) || !ask(map[string]string{HeaderHome: "SA", HeaderUser: "amal"}) {
+		t.Error("the token's user does not count")
 	}
 }
 
