@@ -175,7 +175,7 @@ func newReal(t testing.TB, change func(*real)) *real {
 		{Issuer: opaque, Whoami: &topology.Whoami{Service: "message", Path: "/whoami", Member: "user_id"}, Sources: []topology.TokenSource{bearer}},
 		{Issuer: packed, Nameless: true, JWKS: keys, Sources: []topology.TokenSource{{Query: "v", JSON: "token"}}},
 		{Issuer: shared, Audiences: im, HomeClaim: "home", Secret: &topology.Secret{File: file, Regions: []string{"sa"}}},
-		{Issuer: silent, Audiences: im, UserClaim: "uid", JWKS: keys, MaxLifetime: time.Hour, Skew: 5 * time.Second},
+		{Issuer: silent, Audiences: im, JWKS: keys, MaxLifetime: time.Hour, Skew: 5 * time.Second},
 	}
 	r.top.Pins = &topology.Pins{TTL: 10 * time.Minute, Cookie: topology.PinCookie, Header: topology.PinHeader}
 	for i := range r.top.Regions {
@@ -444,7 +444,7 @@ func (r *real) send(t testing.TB, c net.Conn, path string, lines ...string) outc
 }
 
 func claims(issuer string, set map[string]any) map[string]any {
-	out := map[string]any{"iss": issuer, "aud": "im", "sub": "amal", "uid": "amal", "exp": time.Now().Add(30 * time.Minute).Unix()}
+	out := map[string]any{"iss": issuer, "aud": "im", "sub": "amal", "exp": time.Now().Add(30 * time.Minute).Unix()}
 	maps.Copy(out, set)
 	maps.DeleteFunc(out, func(_ string, v any) bool { return v == nil })
 	return out

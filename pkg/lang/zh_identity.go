@@ -57,6 +57,7 @@ var zhIdentity = map[string]string{
 	"issuer does not say how its tokens are verified: it has none of %s":                                               "签发者没有说明如何验证其令牌：它没有 %s 中的任何一个",
 	"issuer has both %s and %s: its tokens are verified in one way":                                                    "签发者同时写了 %s 和 %s：其令牌只能以一种方式验证",
 	"its tokens do not name their issuer (nameless)":                                                                   "它的令牌不写明签发者 (nameless)",
+	"only of the claim sub is Envoy sure that it is text (userClaim)":                                                  "只有 sub 声明 Envoy 能确定是文本 (userClaim)",
 	"its tokens name no home (no homeClaim)":                                                                           "它的令牌不写明归属法域 (没有 homeClaim)",
 	"jwks has both %s and %s: which keys count?":                                                                       "jwks 同时写了 %s 和 %s：以哪些密钥为准？",
 	"jwks has none of file, inline and url":                                                                            "jwks 没有 file、inline、url 中的任何一个",

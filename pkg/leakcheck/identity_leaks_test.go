@@ -145,7 +145,7 @@ func sourceLeaks() []identityLeak {
 		{"home of an issuer that names none", inProvider("homeless", func(p *jwtauthnv3.JwtProvider) {
 			p.ClaimToHeaders = append(p.ClaimToHeaders, &jwtauthnv3.JwtClaimToHeader{HeaderName: "x-domicile-home", ClaimName: "country"})
 		}), HeaderTrust},
-		{"user from another claim", inProvider("homeless", func(p *jwtauthnv3.JwtProvider) { p.ClaimToHeaders[1].ClaimName = "sub" }), HeaderTrust},
+		{"user from another claim", inProvider("homeless", func(p *jwtauthnv3.JwtProvider) { p.ClaimToHeaders[1].ClaimName = "uid" }), HeaderTrust},
 		{"user not written", inProvider("homeless", func(p *jwtauthnv3.JwtProvider) { p.ClaimToHeaders = p.ClaimToHeaders[:1] }), TokenUnproved},
 		{"tokens of an issuer that only a server reads", identity{jwt: func(_ string, j *jwtauthnv3.JwtAuthentication) {
 			j.Providers["opaque"] = provider(idOpaque)

@@ -56,7 +56,7 @@ func identityTopology() *topology.Topology {
 		{Header: "Authorization", Prefix: "Bearer "}, {Cookie: "session"}, {Query: "access_token"}, {Subprotocol: "bearer."}, {Query: "v", JSON: "token"},
 	}
 	top.Issuers = append(top.Issuers,
-		topology.Issuer{Issuer: idHomeless, JWKS: keys, UserClaim: "uid", Sources: []topology.TokenSource{{Header: "authorization", Prefix: "Bearer "}, {Query: "t"}}},
+		topology.Issuer{Issuer: idHomeless, JWKS: keys, Sources: []topology.TokenSource{{Header: "authorization", Prefix: "Bearer "}, {Query: "t"}}},
 		topology.Issuer{Issuer: idSecret, HomeClaim: "home", Secret: &topology.Secret{File: secretFile, Regions: []string{eu}}},
 		topology.Issuer{Issuer: idOpaque, Whoami: &topology.Whoami{Service: "message", Path: "/whoami", Member: "user"}},
 	)
@@ -207,7 +207,6 @@ func (p identity) tokenFilter(table string) *jwtauthnv3.JwtAuthentication {
 	all.FromHeaders = append(all.FromHeaders, &jwtauthnv3.JwtHeader{Name: "Sec-WebSocket-Protocol", ValuePrefix: "bearer."})
 	all.FromCookies, all.FromParams = []string{"session"}, []string{"access_token"}
 	homeless.ClaimToHeaders = homeless.ClaimToHeaders[1:]
-	homeless.ClaimToHeaders[1].ClaimName = "uid"
 	secret.GetLocalJwks().Specifier = &corev3.DataSource_Filename{Filename: secretFile}
 	j := &jwtauthnv3.JwtAuthentication{Providers: map[string]*jwtauthnv3.JwtProvider{
 		"all": all, "de": provider(idDE), "homeless": homeless, "secret": secret, eu: pinProvider(eu),

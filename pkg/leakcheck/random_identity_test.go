@@ -39,7 +39,7 @@ func identified(seed uint64, spec *residency.Spec, top *topology.Topology) {
 	homes := []string{"AA", "BB", "CC", "DD"}
 	keys := top.Issuers[0].JWKS
 	for _, i := range []topology.Issuer{
-		{Issuer: "https://nohome.example", JWKS: keys, UserClaim: "uid", Audiences: []string{"im"}, MaxLifetime: time.Hour, Skew: 5 * time.Second},
+		{Issuer: "https://nohome.example", JWKS: keys, Audiences: []string{"im"}, MaxLifetime: time.Hour, Skew: 5 * time.Second},
 		{Issuer: "https://secret.example", HomeClaim: "h", Secret: &topology.Secret{File: "/etc/k.json", Regions: []string{top.Regions[0].Name}}},
 		{Issuer: "https://opaque.example", Whoami: &topology.Whoami{Service: "message", Path: "/me", Member: "u"}},
 		{Issuer: "https://nameless.example", Nameless: true, HomeClaim: "home", JWKS: keys, Forward: true},

@@ -18,7 +18,8 @@ type Issuer struct {
 	// Nameless is set where tokens have no iss claim (OpenIM): only the agent, which
 	// tries this issuer's keys, can tell whose they are.
 	Nameless bool `json:"nameless,omitempty"`
-	// UserClaim names the claim that holds the user's id; empty means "sub".
+	// UserClaim names the claim that holds the user's id; empty means "sub". Tokens with
+	// another one are read by the agent.
 	UserClaim string `json:"userClaim,omitempty"`
 	// CountryClaim names the claim that holds the country declared at sign-up; it
 	// makes a home where token and directory are silent. Empty: none.
@@ -142,9 +143,11 @@ type Stream struct {
 	Port    int    `json:"port"`
 }
 
-// InEnvoy tells whether Envoy itself can verify this issuer's tokens.
+// InEnvoy tells whether Envoy itself can verify this issuer's tokens. Only of the claim
+// sub is it sure that it is text (RFC 7519): of any other Envoy writes numbers, rounded
+// to 53 bits, and lists into headers as well, so that two users could become one.
 func (i Issuer) InEnvoy() bool {
-	return i.Introspection == nil && i.Whoami == nil && !i.Nameless && len(i.EnvoySources()) > 0
+	return i.Introspection == nil && i.Whoami == nil && !i.Nameless && i.User() == "sub" && len(i.EnvoySources()) > 0
 }
 
 // User is the claim that holds the user's id.

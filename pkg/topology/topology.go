@@ -157,7 +157,7 @@ func (t *Topology) With(o *Overlay) *Topology {
 	out.Today = moved(t.Today, o.Today)
 	for i := range out.Issuers {
 		x := &out.Issuers[i]
-		if !x.InEnvoy() || x.Secret != nil {
+		if x.Introspection != nil || x.Whoami != nil || x.Nameless || x.Secret != nil {
 			continue
 		}
 		fetched := ""

@@ -154,6 +154,8 @@ func (i Issuer) asksAgent() lang.Text {
 		return lang.T("only its server can read a token (introspection)")
 	case i.Nameless:
 		return lang.T("its tokens do not name their issuer (nameless)")
+	case i.UserClaim != "" && i.UserClaim != "sub":
+		return lang.T("only of the claim sub is Envoy sure that it is text (userClaim)")
 	case i.HomeClaim == "":
 		return lang.T("its tokens name no home (no homeClaim)")
 	case i.CountryClaim != "":

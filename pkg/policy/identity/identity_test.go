@@ -102,6 +102,7 @@ var refusals = map[string]struct{ issuer, spec, code, says string }{
 	"no audience":               {`jwks: {file: jwks.json}, homeClaim: home`, "", "DP1011", "issuer has no audiences"},
 	"claims beside whoami":      {`whoami: {service: message, path: /whoami, member: id}, userClaim: sub`, pins + users, "DP1030", "userClaim says nothing beside whoami"},
 	"nameless introspection":    {`introspection: {url: "https://sso.example.com/"}, nameless: true`, pins + users, "DP1030", "nameless says nothing beside introspection"},
+	"a user who may be no text": {plain + `, userClaim: uid`, "", "DP2009", "only of the claim sub"},
 	"one claim for both":        {plain + `, countryClaim: home`, pins, "DP1030", "claim of homeClaim"},
 	"skew":                      {plain + `, skew: 11m`, "", "DP1015", "skew is more than 10 minutes"},
 	"introspection over http":   {`introspection: {url: "http://sso.example.com/"}`, pins + users, "DP4008", "https://"},
