@@ -40,6 +40,7 @@ import (
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/match"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/packing"
 	"github.com/domicile-dev/domicile/pkg/envoy/internal/upstream"
+	"github.com/domicile-dev/domicile/pkg/envoy/internal/wellknown"
 	"github.com/domicile-dev/domicile/pkg/residency"
 	"github.com/domicile-dev/domicile/pkg/topology"
 )
@@ -83,7 +84,10 @@ type Input struct {
 // Memory lets translations share what is equal in them: Envoys of one table, and
 // one table and the next. Resources made with one share messages, which must not
 // be changed. It is for one translation at a time; the zero Memory is ready.
-type Memory struct{ shared branches.Memory }
+type Memory struct {
+	shared branches.Memory
+	hosts  wellknown.Memory
+}
 
 // Resources is the configuration of one Envoy, each list sorted by name.
 type Resources struct {

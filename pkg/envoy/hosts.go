@@ -54,7 +54,7 @@ func (t *translation) addHosts() {
 	}
 	t.addCluster(inner.Cluster(t.Packer, wellknown.Name, false))
 	t.inner[wellknown.Name] = inner.Listener(wellknown.Name, "http", t.Pack(wellknown.Manager(fromADS(), t.router())))
-	hosts, err := wellknown.Table(t.Table, t.Topology)
+	hosts, err := t.Memory.hosts.Table(t.Table, t.Topology)
 	if err != nil {
 		t.Fail(err)
 	}

@@ -64,8 +64,11 @@ func (r Requirement) at(region string, peer bool) string {
 // at peers' those of all.
 func PinRegions(top *topology.Topology, region string, peer bool) []string {
 	var out []string
+	if top.Pins == nil { // asked once a home
+		return nil
+	}
 	for _, r := range top.Regions {
-		if top.Pins != nil && r.PinKeys != "" && (peer || r.Name == region) {
+		if r.PinKeys != "" && (peer || r.Name == region) {
 			out = append(out, r.Name)
 		}
 	}

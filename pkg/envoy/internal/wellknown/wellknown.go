@@ -127,6 +127,26 @@ func Table(table *residency.Table, top *topology.Topology) (*routev3.RouteConfig
 	return rc, nil
 }
 
+// Memory makes a Table once for all Envoys of a policy. The zero Memory is ready; it
+// must not be used concurrently.
+type Memory struct {
+	table *residency.Table
+	top   *topology.Topology
+	made  *routev3.RouteConfiguration
+}
+
+// Table is the function Table; what it returns must not be changed.
+func (m *Memory) Table(table *residency.Table, top *topology.Topology) (*routev3.RouteConfiguration, error) {
+	if m.made != nil && m.table == table && m.top == top {
+		return m.made, nil
+	}
+	made, err := Table(table, top)
+	if err == nil {
+		*m = Memory{table, top, made}
+	}
+	return made, err
+}
+
 // HostOf is the host of the region that serves a home first, in the first class
 // route that is served at all.
 func HostOf(home string, table *residency.Table, top *topology.Topology) string {
