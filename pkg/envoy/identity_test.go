@@ -144,6 +144,17 @@ func TestT04_UserIDsArriveAsTheyAre(t *testing.T) {
 	}
 }
 
+// Whom nothing names, the fence could not keep out: a token without a user id is none.
+func TestT04_ATokenNamesItsUser(t *testing.T) {
+	r := newReal(t, nil)
+	for name, sub := range map[string]any{"no user": nil, "an empty user": ""} {
+		for _, claims := range []map[string]any{{"home": "DE"}, {"home": "SA"}} {
+			claims["sub"] = sub
+			denied(residency.BadToken).check(t, fmt.Sprintf("%s of %s", name, claims["home"]), r.ask(t, "eu", "/v1/messages", "Authorization: Bearer "+r.token(homely, claims)))
+		}
+	}
+}
+
 func TestT07_PinsCountForTheirTokenOnly(t *testing.T) {
 	r := newReal(t, nil)
 	now := time.Now().Unix()

@@ -131,8 +131,8 @@ func (v view) decisions(anyHost bool) *xdsmatcherv3.Matcher {
 		open = slices.Concat(v.pinnedHomes(pinned), open, v.asked())
 	}
 	return match.First([]match.Branch{
-		// The next hop would read another user than the token and the fence name.
-		match.When(v.Header(tokens.UserHeader, pattern.OddUser), v.TakeRoute(v.deny(match.AnyPath(), residency.BadToken, "", ""))),
+		// The next hop would read another user than the token and the fence name, or none.
+		match.When(match.And(v.Header(tokens.IssuerHeader, ".+"), match.Not(v.Header(tokens.UserHeader, pattern.User))), v.TakeRoute(v.deny(match.AnyPath(), residency.BadToken, "", ""))),
 	}, match.Nested(v.Exact(tokens.HomeHeader, homes, match.Nested(match.First(open, match.Nested(v.homeless()))))))
 }
 

@@ -19,10 +19,10 @@ const (
 	OddPath = `[^?]*(?:(?:[;\\#]|%(?:25|2[eEfF]|3[bB]|5[cC]|00|[^0-9a-fA-F]|[0-9a-fA-F][^0-9a-fA-F])|[^\x21-\x7e]).*|%[0-9a-fA-F]?)`
 	// Two hosts, user information, spaces, a trailing dot.
 	OddHost = `.*[,@/\\?#% ].*|.*\.(?::[0-9]*)?|:.*|`
-	// OddUser is a user id that does not stay what it is as the value of a header: HTTP
-	// takes spaces and tabs from its ends (RFC 9110, 5.5), and control characters have no
-	// place in one.
-	OddUser = `(?s)(?: .*|.* |.*[\x00-\x1f\x7f].*)`
+	// User is a user id that stays what it is as the value of a header: HTTP takes
+	// spaces and tabs from its ends (RFC 9110, 5.5), and control characters have no place
+	// in one.
+	User = `[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?`
 	// TokenStart is how a token after an equals sign begins.
 	TokenStart = `=eyJ`
 	// Token has the form of a signed token: header, claims, signature.
