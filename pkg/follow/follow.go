@@ -1,6 +1,7 @@
 // Package follow keeps the policy of an agent: it asks the control plane which
-// bundle is in force, fetches it, verifies its digest, and compiles it here, so that
-// an agent decides by what was signed and not by what it was told.
+// bundle is in force, fetches it, verifies its digest, and compiles it here. It believes
+// the control plane, which it knows by mTLS, about which bundle that is and about the
+// overlay; the bundle's own approvals are not verified again.
 //
 // What it guarantees:
 //   - All or nothing. What does not verify or compile is not taken; the last good

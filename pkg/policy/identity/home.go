@@ -148,6 +148,8 @@ func (i Issuer) verified() bool {
 // zero where it can.
 func (i Issuer) asksAgent() lang.Text {
 	switch {
+	case !i.Topology().AsksAgent():
+		return lang.Text{}
 	case i.Whoami != nil:
 		return lang.T("only its IM server knows whose a token is (whoami)")
 	case i.Introspection != nil:
@@ -160,10 +162,8 @@ func (i Issuer) asksAgent() lang.Text {
 		return lang.T("its tokens name no home (no homeClaim)")
 	case i.CountryClaim != "":
 		return lang.T("some of its tokens name no home (countryClaim)")
-	case slices.ContainsFunc(i.Sources, func(s topology.TokenSource) bool { return s.JSON != "" }):
-		return lang.T("Envoy cannot read tokens inside JSON (json)")
 	}
-	return lang.Text{}
+	return lang.T("Envoy cannot read tokens inside JSON (json)")
 }
 
 // apart refuses a pin where a token stands.
